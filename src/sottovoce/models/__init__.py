@@ -1,0 +1,27 @@
+"""The models that can be compressed, by name. A model knows nothing of data, losses or compression."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from sottovoce.models.lstm import LstmConfig, LstmEnhancer
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """A model's settings and the module built from them."""
+
+    config: type
+    module: type[nn.Module]
+
+
+MODELS: dict[str, ModelKind] = {
+    "lstm": ModelKind(LstmConfig, LstmEnhancer),
+}
+
+
+def build(name: str, **config: Any) -> nn.Module:
+    """A fresh model of that name with these settings; its settings are kept as `.config`."""
+    kind = MODELS[name]
+    return kind.module(kind.config(**config))

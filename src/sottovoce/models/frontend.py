@@ -1,0 +1,101 @@
+"""From waveform to spectrum and back, and the level of a signal as it goes by: all causal, all exact when streamed."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SAMPLE_RATE = 16_000       # Hz
+N_FFT = 320                # samples: 20 ms, also the window
+HOP = 160                  # samples: 10 ms
+BINS = N_FFT // 2 + 1
+
+
+class Stft(nn.Module):
+    """Spectrum [batch, frames, bins, 2] (real, imaginary) of a waveform [batch, samples], unscaled DFT.
+
+    The waveform is preceded by n_fft - hop zeros and continued by zeros to whole hops and n_fft - hop more, so that
+    every sample is seen by all its windows: frames = ceil(samples / hop) + n_fft / hop - 1.
+    """
+
+    window: Tensor
+
+    def __init__(self, n_fft: int = N_FFT, hop: int = HOP) -> None:
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        self.register_buffer("window", torch.hamming_window(n_fft, periodic=False), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        edge = self.n_fft - self.hop
+        waveform = F.pad(waveform, (edge, edge + -waveform.shape[-1] % self.hop))
+        frames = waveform.unfold(-1, self.n_fft, self.hop) * self.window
+        return torch.view_as_real(torch.fft.rfft(frames))
+
+
+class InverseStft(nn.Module):
+    """Waveform [batch, samples] of a spectrum [batch, frames, bins, 2]; the least-squares inverse of `Stft`.
+
+    Each frame is windowed again, overlapped and added, and divided by the sum of the squared windows (Griffin and
+    Lim 1984, eq. 6). `like` [batch, samples] is the waveform whose length the result takes.
+    """
+
+    window: Tensor
+    norm: Tensor
+
+    def __init__(self, n_fft: int = N_FFT, hop: int = HOP) -> None:
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        window = torch.hamming_window(n_fft, periodic=False)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("norm", window.square().reshape(-1, hop).sum(0), persistent=False)
+
+    def forward(self, spectrum: Tensor, like: Tensor) -> Tensor:
+        frames = torch.fft.irfft(torch.view_as_complex(spectrum.contiguous()), n=self.n_fft) * self.window
+        parts = frames.unflatten(-1, (-1, self.hop)).unbind(2)               # n_fft / hop x [batch, frames, hop]
+        last = len(parts) - 1
+        hops = sum(F.pad(part, (0, 0, shift, last - shift)) for shift, part in enumerate(parts))
+        assert isinstance(hops, Tensor)
+        waveform = (hops / self.norm).flatten(1)
+        return waveform[:, self.n_fft - self.hop :][:, : like.shape[-1]]
+
+
+class Magnitude(nn.Module):
+    """Magnitude [batch, frames, bins] of a spectrum [batch, frames, bins, 2]."""
+
+    def forward(self, spectrum: Tensor) -> Tensor:
+        # The tiny addend keeps the gradient of the square root finite at an exact zero.
+        return (spectrum.square().sum(-1) + 1e-12).sqrt()
+
+
+class RunningRms(nn.Module):
+    """Level [batch, frames, 1] of a spectrum so far: the root of an exponentially weighted mean of its power.
+
+    `seconds` is the time constant of the weights, `floor` the lowest level given, both on waveforms in -1..1. It makes
+    a model deaf to the recording level, as scaling each recording to RMS 1 does, but frame by frame.
+    """
+
+    block = 256            # frames weighted by one triangular product
+
+    def __init__(self, seconds: float, floor: float = 1e-4, n_fft: int = N_FFT, hop: int = HOP) -> None:
+        super().__init__()
+        self.floor = floor
+        self.decay = float(torch.exp(torch.tensor(-hop / SAMPLE_RATE / seconds)))
+        self.window_energy = float(torch.hamming_window(n_fft, periodic=False).square().sum())
+
+    def forward(self, spectrum: Tensor) -> Tensor:
+        power = spectrum.square().sum(-1).mean(-1) / self.window_energy      # [batch, frames]
+        weighted = self.accumulate(power) / self.accumulate(torch.ones_like(power))
+        return weighted.clamp_min(self.floor**2).sqrt().unsqueeze(-1)
+
+    def accumulate(self, values: Tensor) -> Tensor:
+        """y[t] = decay * y[t - 1] + values[t], as one small matrix product a block."""
+        steps = torch.arange(self.block, device=values.device)
+        ages = steps[:, None] - steps[None, :]
+        weights = torch.where(ages >= 0, self.decay ** ages.clamp_min(0), 0.0).to(values)
+        carried = values.new_zeros(values.shape[0], 1)
+        sums = []
+        for block in values.split(self.block, dim=1):
+            length = block.shape[1]
+            total = block @ weights[:length, :length].T + carried * self.decay ** (steps[:length] + 1)
+            carried = total[:, -1:]
+            sums.append(total)
+        return torch.cat(sums, dim=1)

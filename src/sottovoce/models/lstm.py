@@ -1,0 +1,55 @@
+"""The LSTM enhancer of Tan and Wang 2021: magnitudes of single frames through stacked LSTMs, the noisy phase kept."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sottovoce.models.frontend import BINS, InverseStft, Magnitude, RunningRms, Stft
+
+
+@dataclass(frozen=True)
+class LstmConfig:
+    """Sizes and front end; the defaults are the published model of 30,217,377 parameters."""
+
+    hidden: int = 1024                                   # units of each LSTM layer
+    layers: int = 4
+    features: Literal["magnitude", "log1p"] = "magnitude"
+    output: Literal["magnitude", "mask"] = "magnitude"   # the clean magnitude (ReLU), or a gain in 0..1 (sigmoid)
+    level_seconds: float = 0.0                           # running level that the input is divided by; 0: expect RMS 1
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1 or self.layers < 1:
+            raise ValueError(f"hidden and layers must be at least 1, got {self.hidden} and {self.layers}")
+        if self.level_seconds < 0:
+            raise ValueError(f"level_seconds must not be negative, got {self.level_seconds}")
+
+
+class LstmEnhancer(nn.Module):
+    """Enhanced waveform [batch, samples] of a noisy one of the same shape, 16 kHz, causal, 10 ms behind."""
+
+    def __init__(self, config: LstmConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stft = Stft()
+        self.magnitude = Magnitude()
+        self.level = RunningRms(config.level_seconds) if config.level_seconds else None
+        self.lstm = nn.LSTM(BINS, config.hidden, config.layers, batch_first=True)
+        self.output = nn.Linear(config.hidden, BINS)
+        self.istft = InverseStft()
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        spectrum = self.stft(waveform)                                   # [batch, frames, bins, 2]
+        magnitude = self.magnitude(spectrum)                             # [batch, frames, bins]
+        level = self.level(spectrum) if self.level is not None else None
+        features = magnitude if level is None else magnitude / level
+        if self.config.features == "log1p":
+            features = torch.log1p(features)
+        estimate = self.output(self.lstm(features)[0])
+        if self.config.output == "mask":
+            gain = torch.sigmoid(estimate)
+        else:
+            target = torch.relu(estimate)
+            gain = (target if level is None else target * level) / magnitude
+        return self.istft(spectrum * gain.unsqueeze(-1), waveform)
