@@ -1,0 +1,1 @@
+"""Waveforms and text to batches, on lhotse: corpora, mixing, batches."""

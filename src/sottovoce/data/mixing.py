@@ -1,0 +1,246 @@
+"""Noisy and clean speech on the fly: a mixture is first drawn as a plan, then rendered to waveforms.
+
+Training draws a plan per index from the seed, so any step can be repeated; evaluation reads plans from a stored list,
+so that every run scores the same mixtures. There is one renderer for both.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.signal
+import soxr
+from numpy.typing import NDArray
+
+from sottovoce.data.synthetic import SYNTHETIC, equalise, unit
+from sottovoce.errors import DataError
+from sottovoce.files import write_text
+
+Array = NDArray[np.float32]
+RATE = 16_000              # Hz; every waveform of this room
+
+
+class Clips(Protocol):
+    """A corpus as mixing needs it."""
+
+    ids: Sequence[str]
+    seconds: Mapping[str, float]
+    groups: Mapping[str, str]            # clip -> speaker, noise class or room
+
+    def read(self, clip: str, start: float, seconds: float) -> Array:
+        """Samples at 16 kHz from `start`, at most `seconds` long."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """What mixtures are like."""
+
+    seconds: float = 4.0                             # length of a training segment
+    snr_db: tuple[float, float] = (-5.0, 10.0)       # drawn uniformly
+    babble: float = 0.2                              # share of mixtures whose noise is babble
+    talkers: tuple[int, int] = (6, 8)                # in a babble
+    synthetic: float = 0.3                           # share whose noise is made from the seed
+    second_noise: float = 0.25                       # share with another noise laid over the first
+    room: float = 0.3                                # share of mixtures in a room
+    speed: tuple[float, float] = (0.9, 1.1)          # of the speech; noise is sped by its square
+    level_db: tuple[float, float] = (-10.0, 10.0)    # of the mixture, around RMS 1
+    equalise_noise: bool = True                      # random filter over recorded noise
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0:
+            raise ValueError(f"seconds must be positive, got {self.seconds}")
+        for name in ("babble", "synthetic", "second_noise", "room"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share and must be 0..1, got {getattr(self, name)}")
+        for name in ("snr_db", "talkers", "speed", "level_db"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be (low, high), got ({low}, {high})")
+        if self.speed[0] <= 0:
+            raise ValueError(f"speed must be positive, got {self.speed}")
+
+
+PLAIN = Mixing(babble=0.2, synthetic=0.0, second_noise=0.0, room=0.0, speed=(1, 1), level_db=(0, 0),
+               equalise_noise=False)       # what evaluation lists are drawn with
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a clip."""
+
+    clip: str
+    start: float             # seconds into the clip
+    seconds: float           # as read, before any change of speed
+
+
+@dataclass(frozen=True)
+class Noise:
+    """One layer of noise: clips laid end to end, talkers laid over one another, or made from the seed."""
+
+    kind: str                # recorded, babble, or a name of SYNTHETIC
+    pieces: tuple[Piece, ...] = ()
+    gain_db: float = 0.0     # against the other layers
+    speed: float = 1.0
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Everything needed to make one mixture again."""
+
+    id: str
+    seconds: float
+    speech: tuple[Piece, ...]
+    noises: tuple[Noise, ...]
+    snr_db: float
+    speed: float = 1.0
+    room: str | None = None
+    level_db: float = 0.0
+    equalise_noise: bool = False
+    seed: int = 0
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "Mixture":
+        noises = tuple(Noise(**{**noise, "pieces": _pieces(noise["pieces"])}) for noise in record["noises"])
+        return cls(**{**record, "speech": _pieces(record["speech"]), "noises": noises})
+
+
+def _pieces(records: Iterable[dict[str, Any]]) -> tuple[Piece, ...]:
+    return tuple(Piece(**record) for record in records)
+
+
+def write_list(path: Path, mixtures: Iterable[Mixture]) -> None:
+    """Store plans as JSON, one a line."""
+    write_text(path, "".join(json.dumps(asdict(mixture)) + "\n" for mixture in mixtures))
+
+
+def read_list(path: Path) -> list[Mixture]:
+    """The plans stored at `path`. Raises DataError with the line that is not one."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such list of mixtures")
+    mixtures = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            mixtures.append(Mixture.from_json(json.loads(line)))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{path}, line {number}: not the plan of a mixture ({error})") from None
+    return mixtures
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """Draws and renders mixtures of these clips."""
+
+    speech: Clips
+    noise: Clips
+    babble: Clips
+    rooms: Clips | None
+    settings: Mixing
+
+    def draw(self, seed: int, index: int) -> Mixture:
+        """The plan number `index` of the endless sequence that `seed` starts."""
+        rng = np.random.default_rng([seed, index])
+        settings = self.settings
+        speed = float(rng.uniform(*settings.speed))
+        speech = self._fill(rng, self.speech, _speaker_weights(self.speech), settings.seconds * speed)
+        noises = [self._noise(rng)]
+        if rng.random() < settings.second_noise:
+            noises.append(replace(self._noise(rng), gain_db=float(rng.uniform(-10, 0))))
+        in_room = self.rooms is not None and rng.random() < settings.room
+        return Mixture(
+            id=f"{seed}-{index}",
+            seconds=settings.seconds,
+            speech=speech,
+            noises=tuple(noises),
+            snr_db=float(rng.uniform(*settings.snr_db)),
+            speed=speed,
+            room=str(rng.choice(self.rooms.ids)) if in_room and self.rooms else None,
+            level_db=float(rng.uniform(*settings.level_db)),
+            equalise_noise=settings.equalise_noise,
+            seed=int(rng.integers(2**31)),
+        )
+
+    def _noise(self, rng: np.random.Generator) -> Noise:
+        settings = self.settings
+        choice = rng.random()
+        if choice < settings.babble:
+            talkers = int(rng.integers(settings.talkers[0], settings.talkers[1] + 1))
+            weights = _speaker_weights(self.babble)
+            pieces = [self._piece(rng, self.babble, weights, settings.seconds) for _ in range(talkers)]
+            return Noise("babble", tuple(pieces))
+        if choice < settings.babble + settings.synthetic:
+            return Noise(str(rng.choice(list(SYNTHETIC))))
+        speed = float(rng.uniform(*settings.speed)) ** 2
+        group = str(rng.choice(sorted(set(self.noise.groups.values()))))
+        weights = np.array([self.noise.groups[clip] == group for clip in self.noise.ids], float)
+        return Noise("recorded", self._fill(rng, self.noise, weights, settings.seconds * speed), speed=speed)
+
+    def _piece(self, rng: np.random.Generator, clips: Clips, weights: NDArray[Any], seconds: float) -> Piece:
+        clip = clips.ids[int(np.searchsorted(np.cumsum(weights / weights.sum()), rng.random(), side="right"))]
+        length = min(seconds, clips.seconds[clip])
+        return Piece(clip, float(rng.uniform(0, clips.seconds[clip] - length)), float(length))
+
+    def _fill(self, rng: np.random.Generator, clips: Clips, weights: NDArray[Any],
+              seconds: float) -> tuple[Piece, ...]:
+        """Pieces laid end to end, all of one group, until they last `seconds`."""
+        first = self._piece(rng, clips, weights, seconds)
+        pieces = [first]
+        same = np.array([clips.groups[clip] == clips.groups[first.clip] for clip in clips.ids], float)
+        left = seconds - first.seconds
+        while left > 0.05:
+            pieces.append(self._piece(rng, clips, same, left))
+            left -= pieces[-1].seconds
+        return tuple(pieces)
+
+    def render(self, mixture: Mixture) -> tuple[Array, Array]:
+        """Noisy and clean waveforms [samples] of a plan, the noisy one at RMS 1 before its level is applied."""
+        rng = np.random.default_rng(mixture.seed)
+        samples = round(mixture.seconds * RATE)
+        clean = unit(_fit(_sped(_joined(self.speech, mixture.speech), mixture.speed), samples))
+        if mixture.room is not None and self.rooms is not None:
+            clean = unit(_reverberant(clean, self.rooms.read(mixture.room, 0, 10)))
+        noise = np.zeros(samples, np.float32)
+        for layer in mixture.noises:
+            noise += np.float32(10 ** (layer.gain_db / 20)) * unit(self._layer(rng, layer, mixture, samples))
+        noisy = clean + unit(noise) * np.float32(10 ** (-mixture.snr_db / 20))
+        rms = float(np.sqrt(np.mean(np.square(noisy, dtype=np.float64))))
+        gain = np.float32(10 ** (mixture.level_db / 20) / max(rms, 1e-8))
+        return noisy * gain, clean * gain
+
+    def _layer(self, rng: np.random.Generator, layer: Noise, mixture: Mixture, samples: int) -> Array:
+        if layer.kind in SYNTHETIC:
+            return SYNTHETIC[layer.kind](rng, samples, RATE)
+        if layer.kind == "babble":
+            talkers = [unit(_fit(_joined(self.babble, (piece,)), samples)) for piece in layer.pieces]
+            return np.sum([talker * np.float32(rng.uniform(0.5, 1)) for talker in talkers], axis=0)
+        wave = _fit(_sped(_joined(self.noise, layer.pieces), layer.speed), samples)
+        return equalise(rng, wave) if mixture.equalise_noise else wave
+
+
+def _speaker_weights(clips: Clips) -> NDArray[np.float64]:
+    """Clip probabilities under which a speaker's share grows with the root of the speech there is of him."""
+    spoken: dict[str, float] = {}
+    for clip in clips.ids:
+        spoken[clips.groups[clip]] = spoken.get(clips.groups[clip], 0.0) + clips.seconds[clip]
+    return np.array([clips.seconds[clip] / spoken[clips.groups[clip]] ** 0.5 for clip in clips.ids])
+
+
+def _joined(clips: Clips, pieces: Sequence[Piece]) -> Array:
+    return np.concatenate([clips.read(piece.clip, piece.start, piece.seconds) for piece in pieces])
+
+
+def _sped(wave: Array, speed: float) -> Array:
+    return wave if speed == 1 else soxr.resample(wave, RATE * speed, RATE, quality="LQ")
+
+
+def _fit(wave: Array, samples: int) -> Array:
+    return np.pad(wave[:samples], (0, max(0, samples - len(wave))))
+
+
+def _reverberant(clean: Array, room: Array) -> Array:
+    """Speech in a room, the direct sound where it was, so that noisy and clean stay aligned."""
+    direct = int(np.argmax(np.abs(room)))
+    return scipy.signal.oaconvolve(clean, room[direct:])[: len(clean)].astype(np.float32)
