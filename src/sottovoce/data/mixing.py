@@ -5,34 +5,22 @@ so that every run scores the same mixtures. There is one renderer for both.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import scipy.signal
 import soxr
 from numpy.typing import NDArray
 
+from sottovoce.data.pool import RATE, Pool
 from sottovoce.data.synthetic import SYNTHETIC, equalise, unit
 from sottovoce.errors import DataError
 from sottovoce.files import write_text
 
 Array = NDArray[np.float32]
-RATE = 16_000              # Hz; every waveform of this room
-
-
-class Clips(Protocol):
-    """A corpus as mixing needs it."""
-
-    ids: Sequence[str]
-    seconds: Mapping[str, float]
-    groups: Mapping[str, str]            # clip -> speaker, noise class or room
-
-    def read(self, clip: str, start: float, seconds: float) -> Array:
-        """Samples at 16 kHz from `start`, at most `seconds` long."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -134,10 +122,10 @@ def read_list(path: Path) -> list[Mixture]:
 class Mixer:
     """Draws and renders mixtures of these clips."""
 
-    speech: Clips
-    noise: Clips
-    babble: Clips
-    rooms: Clips | None
+    speech: Pool
+    noise: Pool
+    babble: Pool
+    rooms: Pool | None
     settings: Mixing
 
     def draw(self, seed: int, index: int) -> Mixture:
@@ -145,11 +133,11 @@ class Mixer:
         rng = np.random.default_rng([seed, index])
         settings = self.settings
         speed = float(rng.uniform(*settings.speed))
-        speech = self._fill(rng, self.speech, _speaker_weights(self.speech), settings.seconds * speed)
+        speech = _fill(rng, self.speech, settings.seconds * speed)
         noises = [self._noise(rng)]
         if rng.random() < settings.second_noise:
             noises.append(replace(self._noise(rng), gain_db=float(rng.uniform(-10, 0))))
-        in_room = self.rooms is not None and rng.random() < settings.room
+        in_room = rng.random() < settings.room
         return Mixture(
             id=f"{seed}-{index}",
             seconds=settings.seconds,
@@ -157,7 +145,7 @@ class Mixer:
             noises=tuple(noises),
             snr_db=float(rng.uniform(*settings.snr_db)),
             speed=speed,
-            room=str(rng.choice(self.rooms.ids)) if in_room and self.rooms else None,
+            room=self.rooms.draw(rng)[0] if in_room and self.rooms else None,
             level_db=float(rng.uniform(*settings.level_db)),
             equalise_noise=settings.equalise_noise,
             seed=int(rng.integers(2**31)),
@@ -168,32 +156,11 @@ class Mixer:
         choice = rng.random()
         if choice < settings.babble:
             talkers = int(rng.integers(settings.talkers[0], settings.talkers[1] + 1))
-            weights = _speaker_weights(self.babble)
-            pieces = [self._piece(rng, self.babble, weights, settings.seconds) for _ in range(talkers)]
-            return Noise("babble", tuple(pieces))
+            return Noise("babble", tuple(_piece(rng, self.babble, settings.seconds) for _ in range(talkers)))
         if choice < settings.babble + settings.synthetic:
             return Noise(str(rng.choice(list(SYNTHETIC))))
         speed = float(rng.uniform(*settings.speed)) ** 2
-        group = str(rng.choice(sorted(set(self.noise.groups.values()))))
-        weights = np.array([self.noise.groups[clip] == group for clip in self.noise.ids], float)
-        return Noise("recorded", self._fill(rng, self.noise, weights, settings.seconds * speed), speed=speed)
-
-    def _piece(self, rng: np.random.Generator, clips: Clips, weights: NDArray[Any], seconds: float) -> Piece:
-        clip = clips.ids[int(np.searchsorted(np.cumsum(weights / weights.sum()), rng.random(), side="right"))]
-        length = min(seconds, clips.seconds[clip])
-        return Piece(clip, float(rng.uniform(0, clips.seconds[clip] - length)), float(length))
-
-    def _fill(self, rng: np.random.Generator, clips: Clips, weights: NDArray[Any],
-              seconds: float) -> tuple[Piece, ...]:
-        """Pieces laid end to end, all of one group, until they last `seconds`."""
-        first = self._piece(rng, clips, weights, seconds)
-        pieces = [first]
-        same = np.array([clips.groups[clip] == clips.groups[first.clip] for clip in clips.ids], float)
-        left = seconds - first.seconds
-        while left > 0.05:
-            pieces.append(self._piece(rng, clips, same, left))
-            left -= pieces[-1].seconds
-        return tuple(pieces)
+        return Noise("recorded", _fill(rng, self.noise, settings.seconds * speed), speed=speed)
 
     def render(self, mixture: Mixture) -> tuple[Array, Array]:
         """Noisy and clean waveforms [samples] of a plan, the noisy one at RMS 1 before its level is applied."""
@@ -220,16 +187,24 @@ class Mixer:
         return equalise(rng, wave) if mixture.equalise_noise else wave
 
 
-def _speaker_weights(clips: Clips) -> NDArray[np.float64]:
-    """Clip probabilities under which a speaker's share grows with the root of the speech there is of him."""
-    spoken: dict[str, float] = {}
-    for clip in clips.ids:
-        spoken[clips.groups[clip]] = spoken.get(clips.groups[clip], 0.0) + clips.seconds[clip]
-    return np.array([clips.seconds[clip] / spoken[clips.groups[clip]] ** 0.5 for clip in clips.ids])
+def _piece(rng: np.random.Generator, pool: Pool, seconds: float, group: str | None = None) -> Piece:
+    """A random stretch, at most `seconds` long, of a random clip."""
+    clip, _, length = pool.draw(rng, group)
+    taken = min(seconds, length)
+    return Piece(clip, float(rng.uniform(0, length - taken)), taken)
 
 
-def _joined(clips: Clips, pieces: Sequence[Piece]) -> Array:
-    return np.concatenate([clips.read(piece.clip, piece.start, piece.seconds) for piece in pieces])
+def _fill(rng: np.random.Generator, pool: Pool, seconds: float) -> tuple[Piece, ...]:
+    """Pieces laid end to end, all of one speaker or class, until they last `seconds`."""
+    pieces = [_piece(rng, pool, seconds)]
+    group = pool.groups[pool.index[pieces[0].clip]]
+    while (left := seconds - sum(piece.seconds for piece in pieces)) > 0.05:
+        pieces.append(_piece(rng, pool, left, group))
+    return tuple(pieces)
+
+
+def _joined(pool: Pool, pieces: Sequence[Piece]) -> Array:
+    return np.concatenate([pool.read(piece.clip, piece.start, piece.seconds) for piece in pieces])
 
 
 def _sped(wave: Array, speed: float) -> Array:

@@ -1,0 +1,46 @@
+"""Tensors on disk as safetensors: whole or not there, never code."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from sottovoce.errors import FormatError
+from sottovoce.files import write_bytes
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: Any) -> None:
+    """Write tensors, with JSON notes beside them, in one move."""
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {key: json.dumps(value, sort_keys=True) for key, value in notes.items()}
+    write_bytes(path, safetensors.torch.save(ready, metadata))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the notes of a file. Raises FormatError when it is missing or not safetensors."""
+    if not path.is_file():
+        raise FormatError(f"{path}: no such checkpoint")
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}      # noqa: SIM118 - not a dict
+            metadata = file.metadata() or {}
+        return tensors, {key: json.loads(value) for key, value in metadata.items()}
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise FormatError(f"{path}: expected a safetensors checkpoint, got a damaged or other file ({error})") from None
+
+
+class Progress:
+    """A half-done fit on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> dict[str, Tensor] | None:
+        return load_tensors(self.path)[0] if self.path.is_file() else None
+
+    def save(self, tensors: Mapping[str, Tensor]) -> None:
+        save_tensors(self.path, tensors)

@@ -1,0 +1,95 @@
+"""Clips to draw from: their ids, lengths and groups, and their samples, decoded once and kept while memory allows."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import soxr
+from lhotse import CutSet
+from lhotse.cut import Cut
+from numpy.typing import NDArray
+
+from sottovoce.errors import DataError
+
+Array = NDArray[np.float32]
+RATE = 16_000                       # Hz; every waveform of this room
+CACHE_BYTES = 3 << 30               # decoded clips kept per process, as 16-bit samples
+LONG_SECONDS = 60.0                 # a longer clip is decoded window by window, never whole
+
+
+def group_of(field: str) -> Callable[[Cut], str]:
+    """What a clip counts as when clips are balanced: its speaker, or a field of its manifest line."""
+
+    def group(cut: Cut) -> str:
+        if field == "speaker":
+            return str(cut.supervisions[0].speaker) if cut.supervisions else cut.id
+        return str((cut.custom or {}).get(field, cut.id))
+
+    return group
+
+
+class Pool:
+    """The clips of a corpus, drawn at random and read at 16 kHz, mono.
+
+    A clip is drawn so that the share of its group grows with the root of the seconds there are of the group: a speaker
+    with hours of speech does not drown those with a sentence.
+    """
+
+    def __init__(self, cuts: CutSet, group: str = "speaker") -> None:
+        self.cuts = list(cuts)
+        group_name = group_of(group)
+        self.index = {cut.id: position for position, cut in enumerate(self.cuts)}
+        self.seconds = np.array([cut.duration for cut in self.cuts])
+        self.groups = [group_name(cut) for cut in self.cuts]
+        self.members: dict[str, NDArray[np.int64]] = {
+            name: np.flatnonzero(np.array(self.groups) == name) for name in sorted(set(self.groups))
+        }
+        totals = {name: self.seconds[members].sum() for name, members in self.members.items()}
+        weights = np.array([self.seconds[i] / totals[name] ** 0.5 for i, name in enumerate(self.groups)])
+        self.cumulative = np.cumsum(weights / weights.sum())
+        self._cache: OrderedDict[str, NDArray[np.int16]] = OrderedDict()
+        self._cached_bytes = 0
+
+    def draw(self, rng: np.random.Generator, group: str | None = None) -> tuple[str, str, float]:
+        """A clip's id, its group and its seconds; of one group only, if that is given."""
+        if group is None:
+            position = int(np.searchsorted(self.cumulative, rng.random(), side="right"))
+        else:
+            position = int(rng.choice(self.members[group]))
+        position = min(position, len(self.cuts) - 1)
+        return self.cuts[position].id, self.groups[position], float(self.seconds[position])
+
+    def read(self, clip: str, start: float, seconds: float) -> Array:
+        """At most `seconds` of a clip from `start`, float32 at 16 kHz. Raises DataError for an unknown or bad clip."""
+        if clip not in self.index:
+            raise DataError(f"clip {clip!r} is not in this corpus of {len(self.cuts)} clips")
+        cut = self.cuts[self.index[clip]]
+        if cut.duration > LONG_SECONDS:
+            return _decode(cut, start, seconds)
+        first = round(start * RATE)
+        return self._whole(cut)[first : first + round(seconds * RATE)].astype(np.float32) / np.float32(32768)
+
+    def _whole(self, cut: Cut) -> NDArray[np.int16]:
+        if cut.id in self._cache:
+            self._cache.move_to_end(cut.id)
+            return self._cache[cut.id]
+        wave = np.clip(_decode(cut, 0.0, cut.duration) * 32768, -32768, 32767).round().astype(np.int16)
+        self._cache[cut.id] = wave
+        self._cached_bytes += wave.nbytes
+        while self._cached_bytes > CACHE_BYTES:
+            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        return wave
+
+
+def _decode(cut: Any, start: float, seconds: float) -> Array:
+    left = cut.duration - start
+    part = cut if start == 0 and seconds >= left else cut.truncate(offset=start, duration=min(seconds, left))
+    try:
+        wave = part.load_audio()[0]
+    except Exception as error:       # lhotse raises a kind of its own per backend
+        source = cut.recording.sources[0].source
+        raise DataError(f"{source}: expected audio, could not decode it ({str(error).splitlines()[0]})") from None
+    if cut.sampling_rate != RATE:
+        wave = soxr.resample(wave, cut.sampling_rate, RATE)
+    return np.ascontiguousarray(wave, np.float32)

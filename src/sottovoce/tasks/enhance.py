@@ -1,0 +1,129 @@
+"""Speech enhancement: noisy waveforms in, clean ones out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sottovoce.data.batches import Batch, mixture_batches
+from sottovoce.data.corpora import load_corpus
+from sottovoce.data.mixing import PLAIN, Mixer, Mixing, Mixture, read_list, write_list
+from sottovoce.data.pool import RATE, Pool
+
+Where = Mapping[str, Any]
+Array = NDArray[np.float32]
+METRICS = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "dnsmos")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus and which of its clips to take."""
+
+    path: Path
+    where: Where = field(default_factory=dict)           # field of the manifest -> value(s); "!value" excludes
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A fixed list of mixtures; drawn from the seed and written to its file when that is not there yet."""
+
+    list: Path
+    speech: Corpus
+    noise: Corpus
+    snr_db: tuple[float, ...] = (0.0, 5.0, 10.0)
+    per_snr: int = 20
+    seconds: float = 4.0
+    babble: float = 0.2                                  # share of the mixtures whose noise is babble
+    seed: int = 1
+
+    @cached_property
+    def mixtures(self) -> "list[Mixture]":
+        """The plans, as stored."""
+        if not self.list.is_file():
+            write_list(self.list, self._drawn())
+        return read_list(self.list)
+
+    @cached_property
+    def mixer(self) -> Mixer:
+        settings = replace(PLAIN, seconds=self.seconds, babble=self.babble)
+        speech = _pool(self.speech, "speaker")
+        return Mixer(speech, _pool(self.noise, "class"), speech, None, settings)
+
+    def _drawn(self) -> "list[Mixture]":
+        return [
+            replace(self.mixer.draw(self.seed, number), id=f"{snr:g}dB-{number:03d}", snr_db=snr)
+            for number, snr in enumerate(snr for snr in self.snr_db for _ in range(self.per_snr))
+        ]
+
+
+@dataclass(frozen=True)
+class Enhance:
+    """The data, loss and metrics of speech enhancement."""
+
+    speech: Corpus                                       # clean speech to train on
+    noise: Corpus
+    babble: Corpus | None = None                         # talkers of the babble; the speech itself if not given
+    rooms: Corpus | None = None                          # room impulse responses
+    mixing: Mixing = Mixing()
+    batch: int = 16                                      # mixtures a step
+    workers: int = 1                                     # processes that make batches
+    loss_on: Literal["compressed", "magnitude"] = "compressed"
+    dev: Evaluation | None = None                        # scored after every stage
+    test: Evaluation | None = None                       # scored at the end
+    metrics: tuple[str, ...] = METRICS
+
+    @cached_property
+    def mixer(self) -> Mixer:
+        speech, noise = _pool(self.speech, "speaker"), _pool(self.noise, "class")
+        babble = speech if self.babble is None else _pool(self.babble, "speaker")
+        return Mixer(speech, noise, babble, None if self.rooms is None else _pool(self.rooms, "room"), self.mixing)
+
+    def batches(self, seed: int, start: int, stride: int = 1) -> Iterator[Batch]:
+        return mixture_batches(self.mixer, seed, size=self.batch, start=start, stride=stride, workers=self.workers)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Distance of spectra with the mixture scaled to RMS 1, see `spectral_distance`."""
+        return spectral_distance(outputs, batch.targets[0], batch.inputs[0], self.loss_on)
+
+    def imitation(self, outputs: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        """The same distance, to the teacher's output."""
+        return spectral_distance(outputs, teacher, batch.inputs[0], self.loss_on)
+
+    def example(self) -> tuple[Tensor, ...]:
+        return (torch.zeros(1, RATE),)
+
+
+def _pool(corpus: Corpus, group: str) -> Pool:
+    return Pool(load_corpus(corpus.path, corpus.where), group)
+
+
+def spectral_distance(estimate: Tensor, reference: Tensor, mixture: Tensor, on: str = "compressed") -> Tensor:
+    """Mean squared error between the spectra of waveforms [batch, samples], a scalar.
+
+    All are first scaled so that the mixture has RMS 1. On "magnitude" it is the error of the magnitudes (Tan and Wang
+    2021); on "compressed", of magnitudes to the power 0.3, 30 % of it with the phases (Braun and Tashev 2020).
+    """
+    scale = mixture.square().mean(-1, keepdim=True).add(1e-12).rsqrt()
+    estimated, wanted = _spectrum(estimate * scale), _spectrum(reference * scale)
+    if on == "magnitude":
+        return (_magnitude(estimated) - _magnitude(wanted)).square().mean()
+    size, wanted_size = _magnitude(estimated), _magnitude(wanted)
+    of_magnitudes = (size.pow(0.3) - wanted_size.pow(0.3)).square().mean()
+    difference = estimated * size.pow(-0.7).unsqueeze(-1) - wanted * wanted_size.pow(-0.7).unsqueeze(-1)
+    return 0.7 * of_magnitudes + 0.3 * difference.square().sum(-1).mean()
+
+
+def _spectrum(waveform: Tensor, n_fft: int = 320, hop: int = 160) -> Tensor:
+    window = torch.hamming_window(n_fft, periodic=False, device=waveform.device)
+    return torch.view_as_real(torch.stft(waveform, n_fft, hop, window=window, center=True, return_complex=True))
+
+
+def _magnitude(spectrum: Tensor) -> Tensor:
+    # The addend, 60 dB below a typical bin, bounds the gradient of the power 0.3 near silence.
+    return (spectrum.square().sum(-1) + 1e-4).sqrt()

@@ -1,0 +1,36 @@
+"""Half precision for what no other technique has taken: biases and norms, which are small but not free."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sottovoce.artefact.stored import Dense, Stored
+from sottovoce.techniques.context import Run
+from sottovoce.techniques.weights import WeightForm, learned
+
+
+class Half(WeightForm):
+    """The nearest 16-bit float; gradients pass straight through the rounding."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + (weight.half().float() - weight).detach()
+
+    def stored(self, weight: Tensor) -> Stored:
+        return Dense(self(weight).cpu().numpy().astype(np.float16))
+
+
+@dataclass(frozen=True)
+class HalfPrecision:
+    """Round every tensor that has no other form to 16-bit floats."""
+
+    only: str = "*"          # names of the tensors, shell-style
+
+    def apply(self, model: nn.Module, run: Run) -> nn.Module:
+        for weight in learned(model, self.only):
+            if weight.form is None:
+                if not torch.isfinite(weight.value.detach().half()).all():
+                    raise ValueError(f"{weight.name} has values beyond 65504 and cannot be 16-bit floats")
+                weight.hold(Half())
+        return model

@@ -1,0 +1,110 @@
+"""The weights of a model by name, and the forms that compression lays on them. Nobody else calls `parametrize`."""
+
+import fnmatch
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from sottovoce.artefact.stored import Dense, Stored
+
+
+class WeightForm(nn.Module):
+    """What a weight is held to: a mask, a codebook, a precision. Its arguments are exactly its state-dict entries.
+
+    Two laws hold for every form: exact zeros stay exact zeros, and `stored(weight).to_array()` equals
+    `forward(weight)` bit for bit.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight as the model uses it."""
+        raise TypeError(f"{type(self).__name__} does not say what a weight becomes")
+
+    def stored(self, weight: Tensor) -> Stored:
+        """The weight as it lies in a file."""
+        raise TypeError(f"{type(self).__name__} does not say how a weight is stored")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor that a model learns, by its place in the model."""
+
+    module: nn.Module
+    attribute: str           # of the module: weight, bias, weight_ih_l0 ...
+    name: str                # in the model: lstm.weight_ih_l0
+
+    @property
+    def value(self) -> Tensor:
+        """The weight as the model uses it, with its form; gradients flow through."""
+        return getattr(self.module, self.attribute)
+
+    @property
+    def form(self) -> WeightForm | None:
+        """What the weight is held to; None while it is free."""
+        if not parametrize.is_parametrized(self.module, self.attribute):
+            return None
+        return self.module.parametrizations[self.attribute][0]      # type: ignore[union-attr,index,return-value]
+
+    def hold(self, form: WeightForm, *, frozen: bool = False) -> None:
+        """Hold the weight's present value to this form from now on, in place of an earlier one.
+
+        A frozen weight does not learn: only what the form itself learns does.
+        """
+        self.free()
+        parametrize.register_parametrization(self.module, self.attribute, form, unsafe=True)
+        self.original.requires_grad_(not frozen)
+
+    def free(self) -> None:
+        """Let the weight learn freely again, from the value it has."""
+        if self.form is not None:
+            parametrize.remove_parametrizations(self.module, self.attribute, leave_parametrized=True)
+            self.original.requires_grad_(True)
+
+    @property
+    def original(self) -> nn.Parameter:
+        """The tensor that learns, under the form."""
+        if self.form is None:
+            return getattr(self.module, self.attribute)
+        return self.module.parametrizations[self.attribute].original     # type: ignore[union-attr,index,return-value]
+
+    def stored(self) -> Stored:
+        """The weight as it lies in a file: as its form says, or every value as it is."""
+        with torch.no_grad():
+            if self.form is None:
+                return Dense(self.value.detach().cpu().numpy().copy())
+            return self.form.stored(self.original)
+
+
+def learned(model: nn.Module, only: str = "*") -> Iterator[Weight]:
+    """Every tensor the model learns whose name matches the shell-style pattern, in a fixed order."""
+    for path, module in model.named_modules():
+        if isinstance(module, (WeightForm, parametrize.ParametrizationList, nn.ModuleDict)):
+            continue
+        held = list(module.parametrizations) if parametrize.is_parametrized(module) else []      # type: ignore
+        for attribute in sorted([*module._parameters, *held]):
+            name = f"{path}.{attribute}" if path else attribute
+            if getattr(module, attribute) is not None and fnmatch.fnmatchcase(name, only):
+                yield Weight(module, attribute, name)
+
+
+def weights(model: nn.Module, only: str = "*") -> list[Weight]:
+    """The weights that compression is for: matrices and kernels. Biases and norms are left out.
+
+    Raises ValueError when the pattern matches none of them.
+    """
+    found = [weight for weight in learned(model, only) if weight.value.dim() >= 2]
+    if not found:
+        there = ", ".join(weight.name for weight in learned(model) if weight.value.dim() >= 2)
+        raise ValueError(f"only: {only!r} matches no weight; there are: {there}")
+    return found
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """A freshly built model of the same settings that holds the present values, with no forms and no gradients."""
+    fresh = type(model)(model.config)
+    values = {name: tensor for name, tensor in model.state_dict().items() if "parametrizations." not in name}
+    values |= {weight.name: weight.value.detach() for weight in learned(model)}
+    fresh.load_state_dict(values)
+    return fresh.requires_grad_(False).eval()
