@@ -1,0 +1,117 @@
+"""ONNX graphs written node by node, with tensors that stay packed in the file and are unpacked once, at load."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+
+
+class GraphBuilder:
+    """The nodes and initialisers of one ONNX graph; every method returns the name of the value it adds."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.initializers: dict[str, TensorProto] = {}
+        self.unnamed: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def add(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """The single output of a new node; `name` is made up where it does not matter."""
+        name = name or f"{op}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
+        return name
+
+    def split(self, value: str, sizes: Sequence[int], names: Sequence[str]) -> None:
+        """Cut the last of three axes of `value` into pieces of the given sizes, known by `names`."""
+        inputs = [value, self.constant(np.array(sizes, np.int64))]
+        self.nodes.append(helper.make_node("Split", inputs, list(names), axis=2))
+
+    def constant(self, array: NDArray[Any], name: str = "") -> str:
+        """An initialiser; of equal unnamed ones there is one."""
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if not name:
+            name = self.unnamed.setdefault(key, f"constant_{len(self.unnamed)}")
+        self.initializers.setdefault(name, numpy_helper.from_array(array, name))
+        return name
+
+    def graph(self, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto]) -> GraphProto:
+        return helper.make_graph(
+            self.nodes, "one_frame", inputs, outputs, initializer=list(self.initializers.values())
+        )
+
+    # ---- tensors ----
+
+    def tensor(self, name: str, stored: Stored) -> str:
+        """The float32 values of a stored tensor, in the smallest form that plain operators can unpack.
+
+        Nothing here depends on an input, so a runtime that folds constants computes it once, when it loads the file.
+        """
+        match stored:
+            case Dense(values) if values.dtype == np.float16:
+                return self.add("Cast", self.constant(values, name), name=f"{name}.float32", to=TensorProto.FLOAT)
+            case Dense(values):
+                return self.constant(values, name)
+            case Codebook(codes, table):
+                bits = code_bits(len(table))
+                kept = codes != 0
+                if codes.size + kept.sum() * code_bits(len(table) - 1) < codes.size * bits:
+                    nonzero = self.integers(f"{name}.codes", codes[kept] - 1, code_bits(len(table) - 1))
+                    values = self.add("Gather", self.constant(table[1:], f"{name}.table"), nonzero)
+                    return self.spread(name, kept, values)
+                flat = self.add(
+                    "Gather",
+                    self.constant(table, f"{name}.table"),
+                    self.integers(f"{name}.codes", codes, bits),
+                )
+                return self.reshape(flat, codes.shape)
+            case Sparse(keep, values):
+                return self.spread(name, keep, self.constant(values, f"{name}.values"))
+        raise TypeError(f"{name}: no ONNX form for {type(stored).__name__}")
+
+    def spread(self, name: str, keep: NDArray[np.bool_], values: str) -> str:
+        """`values` at the places where `keep` is True and zero elsewhere; the places cost one bit each."""
+        places = self.integers(f"{name}.places", keep, 1)
+        # The running count of kept places numbers the values from 1; number 0 is the zero put before them.
+        count = self.add("CumSum", places, self.constant(np.array(0, np.int32)))
+        with_zero = self.add("Concat", self.constant(np.zeros(1, np.float32)), values, axis=0)
+        return self.reshape(self.add("Gather", with_zero, self.add("Mul", count, places)), keep.shape)
+
+    def integers(self, name: str, codes: NDArray[Any], bits: int) -> str:
+        """Unsigned integers of `bits` bits each, flat and as int32.
+
+        They lie as planes of 8, 4, 2 and 1 bits (5 = 4 + 1), low plane first, so that a byte of a plane holds whole
+        fields, low field first. A table with a row per byte turns bytes into fields: no bit operators are needed.
+        """
+        flat = codes.reshape(-1).astype(np.int64)
+        padded = np.pad(flat, (0, -flat.size % 8))
+        total, shift = "", 0
+        for width in [8] * (bits // 8) + [width for width in (4, 2, 1) if bits & width]:
+            fields = (padded >> shift & (1 << width) - 1).reshape(-1, 8 // width)
+            plane = (fields << np.arange(0, 8, width)).sum(1).astype(np.uint8)
+            rows = self.add("Cast", self.constant(fields_of_bytes(width)), to=TensorProto.INT32)
+            if shift:
+                rows = self.add("Mul", rows, self.constant(np.array(1 << shift, np.int32)))
+            index = self.add("Cast", self.constant(plane, f"{name}.{shift}"), to=TensorProto.INT32)
+            part = self.reshape(self.add("Gather", rows, index), (-1,))
+            total = self.add("Add", total, part) if total else part
+            shift += width
+        if flat.size == padded.size:
+            return total
+        bounds = (self.constant(np.array([edge], np.int64)) for edge in (0, flat.size))
+        return self.add("Slice", total, *bounds)
+
+    def reshape(self, value: str, shape: tuple[int, ...]) -> str:
+        return self.add("Reshape", value, self.constant(np.array(shape, np.int64)))
+
+
+def code_bits(values: int) -> int:
+    """Bits of a code that tells this many values apart, at least 1."""
+    return max(1, (values - 1).bit_length())
+
+
+def fields_of_bytes(width: int) -> NDArray[np.uint8]:
+    """[256, 8 / width]: the fields of `width` bits that make up each byte, low field first."""
+    return (np.arange(256)[:, None] >> np.arange(0, 8, width) & (1 << width) - 1).astype(np.uint8)
