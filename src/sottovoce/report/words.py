@@ -1,0 +1,91 @@
+"""How numbers and names are written for a reader; a missing number is a dash."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+DASH = "–"  # noqa: RUF001
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How one metric is named and written; all of them are better when higher."""
+
+    label: str
+    unit: str = ""
+    decimals: int = 2                    # a difference gets one more
+    meaning: str = ""
+
+
+METRICS = {
+    "pesq_wb": Metric("PESQ wide band", meaning="perceived quality at 16 kHz, 1 to 4.6"),
+    "pesq_nb": Metric("PESQ narrow band", meaning="perceived quality at 8 kHz, 1 to 4.6"),
+    "stoi": Metric("STOI", "%", 1, "intelligibility, 0 to 100 %"),
+    "si_sdr": Metric("SI-SDR", "dB", 2, "signal to distortion, free of scale"),
+    "dnsmos": Metric("DNSMOS overall", meaning="predicted listener score, 1 to 5"),
+}
+
+
+def metric(name: str) -> Metric:
+    """The metric's way of being written; one we do not know is shown under its own name."""
+    return METRICS.get(name, Metric(name))
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """1234.5 -> "1,234.50" with a true minus sign."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{value:,.{decimals}f}".replace("-", MINUS)
+
+
+def signed(value: float | None, decimals: int = 2) -> str:
+    """As `number`, with its sign always shown; what rounds to zero has none."""
+    text = number(value, decimals)
+    if text == DASH or not text.strip(f"{MINUS}0.,"):
+        return text.removeprefix(MINUS)
+    return text if text.startswith(MINUS) else f"+{text}"
+
+
+def size(count: float | None) -> str:
+    """Bytes in decimal units and three figures: "7.41 MB", "193 kB", "812 B"."""
+    if count is None:
+        return DASH
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= 0.9995 * scale:
+            return f"{three_figures(count / scale)} {unit}"
+    return f"{count:.0f} B"
+
+
+def times(ratio: float | None) -> str:
+    """A factor with three figures at most: "38.4x" with the true sign."""
+    return DASH if ratio is None else f"{three_figures(ratio)}\N{MULTIPLICATION SIGN}"
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """0.283 -> "28.3 %"."""
+    return DASH if share is None else f"{number(100 * share, decimals)} %"
+
+
+def duration(seconds: float | None) -> str:
+    """"0.4 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds is None or not math.isfinite(seconds):
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def three_figures(value: float) -> str:
+    return f"{value:,.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
+Format = Callable[..., str]
+FILTERS: dict[str, Format] = {
+    "number": number, "signed": signed, "size": size, "times": times, "percent": percent, "duration": duration,
+}
