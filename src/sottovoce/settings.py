@@ -10,15 +10,18 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from sottovoce.errors import RecipeError
 
 
-def from_table(cls: type, table: object, where: str, base: Path) -> Any:
+def from_table(cls: type, table: object, where: str, base: Path, ready: Mapping[str, Any] | None = None) -> Any:
     """An instance of the dataclass `cls` from a table; paths in it are taken relative to `base`.
+
+    `ready` holds fields that are already values.
 
     Raises RecipeError naming `where` and the field: unknown key, missing key, wrong type, or a value that the
     dataclass itself refuses with ValueError.
     """
     if not isinstance(table, Mapping):
         raise RecipeError(f"{where}: expected a table, got {table!r}")
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    ready = ready or {}
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in ready}
     for key in table:
         if key not in fields:
             raise RecipeError(f"{where}: unknown key {key!r}{suggestion(key, fields)}")
@@ -27,7 +30,7 @@ def from_table(cls: type, table: object, where: str, base: Path) -> Any:
         if required and name not in table:
             raise RecipeError(f"{where}: {name} is missing")
     hints = get_type_hints(cls)
-    values = {key: _value(hints[key], value, f"{where}: {key}", base) for key, value in table.items()}
+    values = {key: _value(hints[key], value, f"{where}: {key}", base) for key, value in table.items()} | dict(ready)
     try:
         return cls(**values)
     except ValueError as error:

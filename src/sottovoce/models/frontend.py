@@ -1,5 +1,8 @@
 """From waveform to spectrum and back, and the level of a signal as it goes by: all causal, all exact when streamed."""
 
+import math
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,6 +11,18 @@ SAMPLE_RATE = 16_000       # Hz
 N_FFT = 320                # samples: 20 ms, also the window
 HOP = 160                  # samples: 10 ms
 BINS = N_FFT // 2 + 1
+
+Window = Literal["hamming", "hann_sqrt"]
+
+
+def make_window(name: Window, n_fft: int = N_FFT) -> Tensor:
+    """The symmetric Hamming window of the papers, or the root of the periodic Hann window, [n_fft].
+
+    The squares of the second sum to one at 50 % overlap, which tools that synthesise without dividing rely on.
+    """
+    if name == "hamming":
+        return torch.hamming_window(n_fft, periodic=False)
+    return torch.hann_window(n_fft, periodic=True).sqrt()
 
 
 class Stft(nn.Module):
@@ -19,10 +34,10 @@ class Stft(nn.Module):
 
     window: Tensor
 
-    def __init__(self, n_fft: int = N_FFT, hop: int = HOP) -> None:
+    def __init__(self, window: Window = "hamming", n_fft: int = N_FFT, hop: int = HOP) -> None:
         super().__init__()
-        self.n_fft, self.hop = n_fft, hop
-        self.register_buffer("window", torch.hamming_window(n_fft, periodic=False), persistent=False)
+        self.window_name, self.n_fft, self.hop = window, n_fft, hop
+        self.register_buffer("window", make_window(window, n_fft), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         edge = self.n_fft - self.hop
@@ -41,12 +56,11 @@ class InverseStft(nn.Module):
     window: Tensor
     norm: Tensor
 
-    def __init__(self, n_fft: int = N_FFT, hop: int = HOP) -> None:
+    def __init__(self, window: Window = "hamming", n_fft: int = N_FFT, hop: int = HOP) -> None:
         super().__init__()
-        self.n_fft, self.hop = n_fft, hop
-        window = torch.hamming_window(n_fft, periodic=False)
-        self.register_buffer("window", window, persistent=False)
-        self.register_buffer("norm", window.square().reshape(-1, hop).sum(0), persistent=False)
+        self.window_name, self.n_fft, self.hop = window, n_fft, hop
+        self.register_buffer("window", make_window(window, n_fft), persistent=False)
+        self.register_buffer("norm", self.window.square().reshape(-1, hop).sum(0), persistent=False)
 
     def forward(self, spectrum: Tensor, like: Tensor) -> Tensor:
         frames = torch.fft.irfft(torch.view_as_complex(spectrum.contiguous()), n=self.n_fft) * self.window
@@ -75,11 +89,11 @@ class RunningRms(nn.Module):
 
     block = 256            # frames weighted by one triangular product
 
-    def __init__(self, seconds: float, floor: float = 1e-4, n_fft: int = N_FFT, hop: int = HOP) -> None:
+    def __init__(self, seconds: float, window: Window = "hamming", floor: float = 1e-4) -> None:
         super().__init__()
         self.floor = floor
-        self.decay = float(torch.exp(torch.tensor(-hop / SAMPLE_RATE / seconds)))
-        self.window_energy = float(torch.hamming_window(n_fft, periodic=False).square().sum())
+        self.decay = math.exp(-HOP / SAMPLE_RATE / seconds)
+        self.window_energy = float(make_window(window).square().sum())
 
     def forward(self, spectrum: Tensor) -> Tensor:
         power = spectrum.square().sum(-1).mean(-1) / self.window_energy      # [batch, frames]

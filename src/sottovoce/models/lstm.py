@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sottovoce.models.frontend import BINS, InverseStft, Magnitude, RunningRms, Stft
+from sottovoce.models.frontend import BINS, InverseStft, Magnitude, RunningRms, Stft, Window
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class LstmConfig:
     layers: int = 4
     features: Literal["magnitude", "log1p"] = "magnitude"
     output: Literal["magnitude", "mask"] = "magnitude"   # the clean magnitude (ReLU), or a gain in 0..1 (sigmoid)
+    window: Window = "hamming"
     level_seconds: float = 0.0                           # running level that the input is divided by; 0: expect RMS 1
 
     def __post_init__(self) -> None:
@@ -32,12 +33,12 @@ class LstmEnhancer(nn.Module):
     def __init__(self, config: LstmConfig) -> None:
         super().__init__()
         self.config = config
-        self.stft = Stft()
+        self.stft = Stft(config.window)
         self.magnitude = Magnitude()
-        self.level = RunningRms(config.level_seconds) if config.level_seconds else None
+        self.level = RunningRms(config.level_seconds, config.window) if config.level_seconds else None
         self.lstm = nn.LSTM(BINS, config.hidden, config.layers, batch_first=True)
         self.output = nn.Linear(config.hidden, BINS)
-        self.istft = InverseStft()
+        self.istft = InverseStft(config.window)
 
     def forward(self, waveform: Tensor) -> Tensor:
         spectrum = self.stft(waveform)                                   # [batch, frames, bins, 2]

@@ -17,6 +17,7 @@ class Codebook(WeightForm):
     """A code per element into zero and the centroids; the centroids learn, the codes stay."""
 
     codes: Tensor
+    frozen = True
 
     def __init__(self, codes: Tensor, centroids: Tensor) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class Cluster:
             value = weight.value.detach()
             codes, centroids = clustered(value.cpu().numpy(), self.values - 1)
             form = Codebook(torch.from_numpy(codes).to(value.device), torch.from_numpy(centroids).to(value.device))
-            weight.hold(form, frozen=True)
+            weight.hold(form)
         return model
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
+from sottovoce.ledger import Row
 from sottovoce.training import Fitted, Loss, Schedule
 
 Teacher = Literal["dense", "previous"]
@@ -37,16 +38,21 @@ class Run(Protocol):
         """The task's loss over a fixed set of batches that training never sees."""
         ...
 
-    def scores(self, model: nn.Module) -> dict[str, float]:
-        """The task's metrics, averaged over the development list."""
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The ledger so far: the model as it came, then a row for every finished stage."""
         ...
 
-    def size(self, model: nn.Module) -> int:
-        """Bytes of the file that the model would make."""
-        ...
-
-    def apply(self, stage: Any, model: nn.Module, name: str) -> nn.Module:
+    def apply(self, kind: str, stage: Any, model: nn.Module, name: str) -> nn.Module:
         """The model after an inner stage, with a checkpoint and a ledger row of its own."""
+        ...
+
+    def keep(self, model: nn.Module) -> Any:
+        """A copy of the model's state, forms and all."""
+        ...
+
+    def recall(self, kept: Any) -> nn.Module:
+        """The model of that state."""
         ...
 
     def note(self, **details: Any) -> None:

@@ -18,6 +18,8 @@ class WeightForm(nn.Module):
     `forward(weight)` bit for bit.
     """
 
+    frozen = False           # True if only what the form itself learns still moves
+
     def forward(self, weight: Tensor) -> Tensor:
         """The weight as the model uses it."""
         raise TypeError(f"{type(self).__name__} does not say what a weight becomes")
@@ -47,14 +49,11 @@ class Weight:
             return None
         return self.module.parametrizations[self.attribute][0]      # type: ignore[union-attr,index,return-value]
 
-    def hold(self, form: WeightForm, *, frozen: bool = False) -> None:
-        """Hold the weight's present value to this form from now on, in place of an earlier one.
-
-        A frozen weight does not learn: only what the form itself learns does.
-        """
+    def hold(self, form: WeightForm) -> None:
+        """Hold the weight's present value to this form from now on, in place of an earlier one."""
         self.free()
         parametrize.register_parametrization(self.module, self.attribute, form, unsafe=True)
-        self.original.requires_grad_(not frozen)
+        self.original.requires_grad_(not form.frozen)
 
     def free(self) -> None:
         """Let the weight learn freely again, from the value it has."""

@@ -1,0 +1,124 @@
+"""A recipe: the model, the task and the stages of one compression, as data. Read from TOML and checked at the door."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from sottovoce.errors import RecipeError
+from sottovoce.models import MODELS
+from sottovoce.settings import from_table, suggestion
+from sottovoce.tasks import TASKS, Task
+from sottovoce.techniques import STAGES
+from sottovoce.techniques.context import Run
+
+
+class Stage(Protocol):
+    """A step of a recipe: a frozen dataclass of settings that takes a model and gives one back."""
+
+    def apply(self, model: nn.Module, run: Run) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What is compressed: a name of MODELS, its settings, and the trained weights if there are any."""
+
+    name: str
+    config: Any                          # the settings dataclass of that model
+    checkpoint: Path | None = None       # safetensors; a fresh model if not given
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a run does."""
+
+    name: str
+    model: ModelSettings
+    task: Task
+    stages: tuple[tuple[str, Stage], ...]        # (kind, settings) in order
+    seed: int = 0
+    text: str = field(default="", repr=False)    # the TOML it was read from
+
+
+_KEYS = ("name", "seed", "model", "task", "stages")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe at `path`; paths in it are relative to its folder.
+
+    Raises RecipeError naming the file, the place and the key that is wrong.
+    """
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such recipe")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path}: expected a TOML file, got {error}") from None
+    return parse_recipe(text, str(path), path.parent, path.stem)
+
+
+def parse_recipe(text: str, where: str, base: Path, name: str = "recipe") -> Recipe:
+    """As `read_recipe`, from the text of the file."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where}: not TOML ({error})") from None
+    for key in table:
+        if key not in _KEYS:
+            raise RecipeError(f"{where}: unknown key {key!r}{suggestion(key, _KEYS)}")
+    for key in ("model", "task"):
+        if not isinstance(table.get(key), dict):
+            raise RecipeError(f"{where}: expected a table [{key}], got {table.get(key)!r}")
+    seed = table.get("seed", 0)
+    if type(seed) is not int or seed < 0:
+        raise RecipeError(f"{where}: seed: expected a whole number, 0 or more, got {seed!r}")
+    return Recipe(
+        name=str(table.get("name", name)),
+        model=_model(table["model"], f"{where}: model", base),
+        task=_named(TASKS, "name", table["task"], f"{where}: task", base)[1],
+        stages=parse_stages(table.get("stages", []), where, base),
+        seed=seed,
+        text=text,
+    )
+
+
+def parse_stages(tables: object, where: str, base: Path) -> tuple[tuple[str, Stage], ...]:
+    """Stages from a list of tables, each with its `kind`; a stage may hold stages of its own."""
+    if not isinstance(tables, list):
+        raise RecipeError(f"{where}: stages: expected [[stages]] tables, got {tables!r}")
+    stages = []
+    for number, table in enumerate(tables, 1):
+        place = f"{where}: stage {number}"
+        if isinstance(table, Mapping) and table.get("kind") in STAGES:
+            place += f" ({table['kind']})"
+        inner: dict[str, Any] = {}
+        if isinstance(table, Mapping) and table.get("kind") == "iterate":
+            table = dict(table)
+            inner["stages"] = parse_stages(table.pop("stages", []), place, base)
+        stages.append(_named(STAGES, "kind", table, place, base, inner))
+    return tuple(stages)
+
+
+def _named(known: Mapping[str, type], key: str, table: object, where: str, base: Path,
+           ready: Mapping[str, Any] = {}) -> tuple[str, Any]:      # noqa: B006 - never changed
+    """The settings that a table asks for by a name in its field `key`."""
+    if not isinstance(table, Mapping):
+        raise RecipeError(f"{where}: expected a table, got {table!r}")
+    name = table.get(key)
+    if name not in known:
+        raise RecipeError(f"{where}: {key}: unknown {name!r}{suggestion(str(name), known)}")
+    rest = {field: value for field, value in table.items() if field != key}
+    return name, from_table(known[name], rest, where, base, ready)
+
+
+def _model(table: Mapping[str, Any], where: str, base: Path) -> ModelSettings:
+    rest = dict(table)
+    checkpoint = rest.pop("checkpoint", None)
+    if checkpoint is not None and not isinstance(checkpoint, str):
+        raise RecipeError(f"{where}: checkpoint: expected a path, got {checkpoint!r}")
+    configs = {name: kind.config for name, kind in MODELS.items()}
+    name, config = _named(configs, "name", rest, where, base)
+    return ModelSettings(name, config, None if checkpoint is None else Path(base, checkpoint).resolve())

@@ -1,0 +1,24 @@
+"""How a model gets smaller: one file a technique, and the two tables that list them."""
+
+from sottovoce.techniques.cluster import Cluster, Codebook
+from sottovoce.techniques.distill import Distill
+from sottovoce.techniques.half import Half, HalfPrecision
+from sottovoce.techniques.iterate import Iterate
+from sottovoce.techniques.prune import Mask, Prune
+from sottovoce.techniques.train import Train
+from sottovoce.techniques.weights import WeightForm
+
+STAGES: dict[str, type] = {
+    "train": Train,
+    "prune": Prune,
+    "distill": Distill,
+    "cluster": Cluster,
+    "half": HalfPrecision,
+    "iterate": Iterate,
+}
+
+FORMS: dict[str, type[WeightForm]] = {       # by these names they are found again in a checkpoint
+    "mask": Mask,
+    "codebook": Codebook,
+    "half": Half,
+}

@@ -1,0 +1,89 @@
+"""Stages repeated until the model is small enough, or until the next round would cost too much quality."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from sottovoce.errors import RecipeError
+from sottovoce.techniques.context import Run
+
+UNITS = {"B": 1, "kB": 1000, "KB": 1000, "kiB": 1024, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2}
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """Repeat the stages until the file would be no larger than `size`, or `ratio` times smaller than at the start.
+
+    A round after which a metric has fallen by more than `max_drop` allows, against the model the run began with, is
+    undone and ends the repetition, and so does the last of `rounds`.
+    """
+
+    stages: tuple[tuple[str, Any], ...]
+    rounds: int = 10
+    size: str | None = None                                  # "250 kB"
+    ratio: float | None = None                               # of the dense file to this one
+    max_drop: Mapping[str, float] = field(default_factory=dict)     # metric -> largest fall
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("stages: expected at least one stage to repeat")
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
+        if self.size is not None:
+            parse_size(self.size)
+        if self.ratio is not None and not self.ratio > 1:
+            raise ValueError(f"ratio must be above 1, got {self.ratio}")
+        for metric, drop in self.max_drop.items():
+            if isinstance(drop, bool) or not isinstance(drop, int | float) or not drop >= 0:
+                raise ValueError(f"max_drop: {metric} must be a number, 0 or more, got {drop!r}")
+
+    def apply(self, model: nn.Module, run: Run) -> nn.Module:
+        start = run.rows[0]
+        _check_metrics(self.max_drop, start.metrics)
+        wanted = self._bytes(start.bytes)
+        for number in range(1, self.rounds + 1):
+            before = run.keep(model)
+            for place, (kind, stage) in enumerate(self.stages, 1):
+                model = run.apply(kind, stage, model, f"{number:02d}.{place}-{kind}")
+            now = run.rows[-1]
+            fallen = _fallen(start.metrics, now.metrics, self.max_drop)
+            if fallen:
+                run.note(stopped=f"round {number} was undone: {fallen}", rounds=number - 1)
+                return run.recall(before)
+            if wanted is not None and now.bytes <= wanted:
+                run.note(stopped=f"round {number} reached {wanted} bytes", rounds=number)
+                return model
+        run.note(stopped=f"all {self.rounds} rounds done", rounds=self.rounds)
+        return model
+
+    def _bytes(self, dense: int) -> int | None:
+        sizes = [] if self.size is None else [parse_size(self.size)]
+        if self.ratio is not None:
+            sizes.append(int(dense / self.ratio))
+        return min(sizes, default=None)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as "250 kB". Raises ValueError."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]+)\s*", text)
+    if not match or match[2] not in UNITS:
+        raise ValueError(f"size: expected a number and one of {', '.join(UNITS)}, got {text!r}")
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def _check_metrics(allowed: Mapping[str, float], scored: Mapping[str, float]) -> None:
+    for metric in allowed:
+        if metric not in scored:
+            raise RecipeError(f"max_drop: {metric!r} is not scored here; there are: {', '.join(scored) or 'none'}")
+
+
+def _fallen(base: Mapping[str, float], now: Mapping[str, float], allowed: Mapping[str, float]) -> str:
+    """The metrics that fell too far, in words; empty if none did. A score that is not a number has fallen."""
+    falls = {metric: base[metric] - now[metric] for metric in allowed}
+    return ", ".join(
+        f"{metric} fell by {fall:.3g}, {allowed[metric]:g} allowed"
+        for metric, fall in falls.items() if not fall <= allowed[metric]
+    )
