@@ -1,0 +1,15 @@
+"""Runs compressed models on numpy alone: `Session` on arrays, `enhance_*` on files, folders and pipes."""
+
+from pathlib import Path
+
+from sottovoce.runtime.enhance import Result, enhance_file, enhance_paths, enhance_pcm
+from sottovoce.runtime.session import Session
+
+__all__ = ["Result", "Session", "enhance_file", "enhance_paths", "enhance_pcm", "load"]
+
+
+def load(path: str | Path) -> Session:
+    """The model of a `.sotto` file, ready to run. Raises FormatError if it is not one."""
+    from sottovoce.artefact import file
+
+    return Session(file.load(Path(path)))

@@ -1,0 +1,257 @@
+"""Enhances files, folders and pipes: any rate, channels and length, and the output fits the input."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soxr
+
+from sottovoce.errors import DataError, SottovoceError
+from sottovoce.runtime.audio import CONTAINERS, blocks_of, form_for, reading, writing
+from sottovoce.runtime.reference import Array
+from sottovoce.runtime.session import Session
+
+BLOCK = 65_536             # samples over all channels read at once
+
+Progress = Callable[[Path, float], None]                             # file, share of it done in 0..1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one input."""
+
+    source: Path
+    target: Path | None = None
+    seconds: float = 0.0   # of audio
+    note: str = ""         # what a user may not expect of the output
+    error: str = ""        # why there is no output; empty if there is one
+
+
+def enhanced_share(wet: float, attenuation_limit_db: float | None) -> float:
+    """The share of the enhanced signal in the output; the rest is the input as it came.
+
+    Of the input, 1 - `wet` is kept. Under a limit of L dB, 10^(-L / 20) of the input is left in the enhanced
+    signal, so that what the model takes away entirely becomes L dB weaker and no more; 0 dB gives back the
+    input.
+    Raises SottovoceError unless 0 <= wet <= 1 and the limit is not negative.
+    """
+    if not 0 <= wet <= 1:
+        raise SottovoceError(f"wet: expected a share in 0..1, got {wet}")
+    if attenuation_limit_db is None:
+        return wet
+    if not attenuation_limit_db >= 0:
+        raise SottovoceError(f"attenuation limit: expected 0 dB or more, got {attenuation_limit_db}")
+    return wet * (1 - 10 ** (-attenuation_limit_db / 20))
+
+
+def enhance_blocks(session: Session, blocks: Iterable[Array], rate: int, share: float) -> Iterator[Array]:
+    """Enhanced blocks for blocks [frames, channels] at `rate` Hz, of the same sizes and aligned with them.
+
+    Each channel is enhanced on its own. Above half the model's sample rate the output holds only the
+    unenhanced `1 - share` of the input: the model cannot clean that band, and its noise would remain.
+    """
+    dry, noisy = tee(blocks)
+    at_model = _resampled(noisy, rate, session.sample_rate)
+    enhanced = (block.T for block in session.stream(np.ascontiguousarray(block.T) for block in at_model))
+    wet = _Tap(_resampled(enhanced, session.sample_rate, rate))
+    for block in dry:
+        yield np.float32(share) * wet.draw(block) + np.float32(1 - share) * block
+
+
+def enhance_file(
+    session: Session,
+    source: Path,
+    target: Path,
+    *,
+    wet: float = 1.0,
+    attenuation_limit_db: float | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Write the enhanced form of one audio file, with its rate, channels and length.
+
+    The container follows the suffix of `target`, the subtype that of `source` where possible. Above half the
+    model's sample rate only the unenhanced share of the input remains. Memory does not grow with the length.
+    Raises DataError if either file cannot be used; then there is no target.
+    """
+    share = enhanced_share(wet, attenuation_limit_db)
+    source, target = Path(source), Path(target)
+    if target.exists() and source.exists() and target.samefile(source):
+        raise DataError(f"{target}: expected an output other than the input, got the input itself")
+    with reading(source) as file:
+        form = form_for(file, source, target.suffix)
+        if form is None:
+            raise DataError(
+                f"{target}: expected a suffix that can hold {file.channels} channels at {file.samplerate} Hz,"
+                f" such as .wav, got {target.suffix or 'none'}"
+            )
+        done = 0
+        noisy = blocks_of(file, max(BLOCK // file.channels, 1))
+        with writing(target, form, file.samplerate, file.channels) as write:
+            for block in enhance_blocks(session, noisy, file.samplerate, share):
+                write(block)
+                done += len(block)
+                if progress is not None:
+                    progress(source, min(done / file.frames, 1.0))
+        was = f"{file.format} {file.subtype}"
+        note = "" if str(form) == was else f"written as {form}, was {was}"
+        return Result(source, target, done / file.samplerate, note)
+
+
+def enhance_paths(
+    session: Session,
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    wet: float = 1.0,
+    attenuation_limit_db: float | None = None,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Enhance files and whole folders into a folder, or one file into one file; one result for each input.
+
+    `output` is a file if the input is a single file and `output` has a suffix and is no folder. In a folder,
+    names and subfolders are kept; a file that cannot be written in its own container becomes .wav. A bad input
+    is a result with its error and does not stop the others. Raises SottovoceError if nothing can be done.
+    """
+    enhanced_share(wet, attenuation_limit_db)
+    inputs, output = [Path(path) for path in inputs], Path(output)
+    if not inputs:
+        raise SottovoceError("enhance: expected at least one file or folder, got none")
+    to_file = len(inputs) == 1 and not inputs[0].is_dir() and output.suffix and not output.is_dir()
+    folder = output.parent if to_file else output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SottovoceError(f"{folder}: expected a folder to write to, got: {error.strerror}") from error
+    results = []
+    taken: dict[Path, Path] = {}                                     # target -> its source
+    for source, name in _listed(inputs, output):
+        try:
+            if name is None:
+                raise DataError(f"{source}: expected a folder with audio files, got none in it")
+            target = output if to_file else _writable_name(source, output / name)
+            if target in taken:
+                raise DataError(f"{source}: expected its own output, got {target} as for {taken[target]}")
+            taken[target] = source
+            target.parent.mkdir(parents=True, exist_ok=True)
+            results.append(
+                enhance_file(
+                    session,
+                    source,
+                    target,
+                    wet=wet,
+                    attenuation_limit_db=attenuation_limit_db,
+                    progress=progress,
+                )
+            )
+        except SottovoceError as error:
+            results.append(Result(source, error=str(error)))
+        except OSError as error:
+            results.append(Result(source, error=f"{error.filename or source}: {error.strerror}"))
+    return results
+
+
+def enhance_pcm(
+    session: Session,
+    source: BinaryIO,
+    target: BinaryIO,
+    *,
+    wet: float = 1.0,
+    attenuation_limit_db: float | None = None,
+) -> None:
+    """Enhance raw PCM, 16-bit little-endian, mono, at the model's sample rate, from one pipe to another.
+
+    Each hop is written and flushed `session.delay` samples after it came. The first `session.delay` samples
+    are left out and made up for at the end, so that the output is aligned with the input and as long. Ends
+    quietly when the reader of `target` has gone. Raises DataError for an odd number of bytes, once the rest is
+    written.
+    """
+    share = enhanced_share(wet, attenuation_limit_db)
+    left_over = bytearray()
+    hops = _pcm_hops(source, session.hop, left_over)
+    try:
+        for block in enhance_blocks(session, hops, session.sample_rate, share):
+            target.write(np.clip(np.rint(block[:, 0] * 32768), -32768, 32767).astype("<i2").tobytes())
+            target.flush()
+    except BrokenPipeError:
+        return
+    if left_over:
+        raise DataError("standard input: expected 16-bit samples, got an odd number of bytes")
+
+
+class _Tap:
+    """Draws as much as it is asked from blocks [any, channels]; zeros follow when they have ended."""
+
+    def __init__(self, blocks: Iterator[Array]) -> None:
+        self.blocks = blocks
+        self.held: Array | None = None
+
+    def draw(self, like: Array) -> Array:
+        """The next samples, of the shape of `like` [frames, channels]."""
+        parts = [] if self.held is None else [self.held]
+        missing = len(like) - sum(map(len, parts))
+        while missing > 0:
+            part = next(self.blocks, None)
+            parts.append(np.zeros((missing, like.shape[1]), np.float32) if part is None else part)
+            missing -= len(parts[-1])
+        drawn = np.concatenate(parts)
+        self.held = drawn[len(like) :]
+        return drawn[: len(like)]
+
+
+def _resampled(blocks: Iterable[Array], rate: int, wanted: int) -> Iterator[Array]:
+    """Blocks [any, channels] at `wanted` Hz for blocks at `rate` Hz, aligned with them."""
+    if rate == wanted:
+        yield from blocks
+        return
+    stream, channels = None, 0
+    for block in blocks:
+        if stream is None:
+            channels = block.shape[1]
+            stream = soxr.ResampleStream(rate, wanted, channels, dtype="float32")
+        yield stream.resample_chunk(np.ascontiguousarray(block))
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
+
+
+def _listed(inputs: Sequence[Path], output: Path) -> Iterator[tuple[Path, Path | None]]:
+    """Every audio file and its name below the output folder; a folder without any comes with None."""
+    for path in inputs:
+        if not path.is_dir():
+            yield path, Path(path.name)
+            continue
+        # An output folder within the input folder holds what an earlier run wrote.
+        written = output.resolve() if path.resolve() in output.resolve().parents else None
+        found = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in CONTAINERS
+            and not file.name.startswith(".")
+            and file.is_file()
+            and written not in file.resolve().parents
+        )
+        yield from ((file, file.relative_to(path)) for file in found)
+        if not found:
+            yield path, None
+
+
+def _writable_name(source: Path, target: Path) -> Path:
+    """`target`, or with .wav where its container cannot hold the rate or the channels of `source`."""
+    with reading(source) as file:
+        return target if form_for(file, source, target.suffix) else target.with_suffix(".wav")
+
+
+def _pcm_hops(source: BinaryIO, hop: int, left_over: bytearray) -> Iterator[Array]:
+    """Blocks [hop, 1] of 16-bit samples, the last maybe shorter; half a sample goes to `left_over`."""
+    wanted = 2 * hop
+    while True:
+        data = b""
+        while len(data) < wanted and (more := source.read(wanted - len(data))):
+            data += more
+        left_over += data[len(data) - len(data) % 2 :]
+        if len(data) > 1:
+            yield np.frombuffer(data, "<i2", len(data) // 2)[:, None].astype(np.float32) / np.float32(32768)
+        if len(data) < wanted:
+            return
