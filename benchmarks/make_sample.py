@@ -1,7 +1,7 @@
 """Make sample/ from the full corpus: `python benchmarks/make_sample.py CORPUS sample`.
 
-Sentences of the many talkers are cut in a pause and encoded at 40 kbit/s to fit; all other Opus files are cut between
-Ogg pages, their packets left as they are; room responses are copied. What is chosen depends on SEED alone.
+Sentences of the many talkers are cut in a pause and encoded at 40 kbit/s to fit; all other Opus files are cut
+between Ogg pages, their packets as they are; room responses are copied. The choice depends on SEED alone.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ Line = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description="Make sample/ from the full corpus.")
     parser.add_argument("corpus", type=Path, help="folder with speech.jsonl, noise.jsonl and rir.jsonl")
     parser.add_argument("sample", type=Path, help="folder to write; its audio and manifests are replaced")
     make(**vars(parser.parse_args()))
@@ -56,7 +57,7 @@ def make(corpus: Path, sample: Path) -> None:
     noises = [cut(corpus, sample, line, NOISE_PAGES) for line in chosen_noise(lines(corpus, "noise"), rng)]
     evaluated, talkers, readers = chosen_speech(lines(corpus, "speech"), rng)
     speech = [encoded(corpus, sample, line) for line in evaluated + talkers]
-    left = BYTES - sum(file.stat().st_size for file in sample.rglob("*.*") if file.suffix in (".opus", ".flac"))
+    left = BYTES - sum((sample / line["path"]).stat().st_size for line in speech + noises + rooms)
     for line in readers:
         left -= (corpus / line["path"]).stat().st_size
         if left < 0:
@@ -81,29 +82,28 @@ def chosen_noise(noises: list[Line], rng: random.Random) -> Iterator[Line]:
     for split, counts in NOISES.items():
         for kind in sorted({line["class"] for line in noises if line["split"] == split}):
             clips = shuffled((n for n in noises if n["split"] == split and n["class"] == kind), rng)
-            # A source clip was cut into several: the first of each source before the second of any.
-            rank: dict[str, int] = {}
-            turn = {clip["id"]: rank.setdefault(clip["source"], len(rank)) for clip in clips}
-            seen: dict[str, int] = {}
-            order = []
+            # A recording may have given several clips: the first of each comes before the second of any.
+            seen: Counter[str] = Counter()
+            turn = {}
             for clip in clips:
-                seen[clip["source"]] = seen.get(clip["source"], 0) + 1
-                order.append((seen[clip["source"]], turn[clip["id"]], clip["id"], clip))
-            yield from (clip for *_, clip in sorted(order, key=lambda item: item[:3])[: counts[kind in EVENTS]])
+                turn[clip["id"]] = seen[clip["source"]]
+                seen[clip["source"]] += 1
+            yield from sorted(clips, key=lambda clip: turn[clip["id"]])[: counts[kind in EVENTS]]
 
 
 def chosen_speech(speech: list[Line], rng: random.Random) -> tuple[list[Line], list[Line], list[Line]]:
     """Clips of dev and test, one clip of each training talker, and the long readers' clips in turn."""
-    fair = shuffled((line for line in speech if line["bandwidth_hz"] == 8000), rng)
-    evaluated = first_of_each((s for s in fair if s["split"] != "train" and s["corpus"] in EVALUATED), seconds=2.5)
-    talkers = first_of_each((s for s in fair if s["split"] == "train" and s["corpus"] == TALKERS), seconds=1.5)
-    readers = zip(*([s for s in fair if s["split"] == "train" and s["corpus"] == name] for name in LONG_READERS),
-                  strict=False)
-    return evaluated, talkers, [line for turn in readers for line in turn]
+    speech = shuffled((line for line in speech if line["bandwidth_hz"] == 8000), rng)
+    train = [line for line in speech if line["split"] == "train"]
+    evaluated = (line for line in speech if line["split"] != "train" and line["corpus"] in EVALUATED)
+    talkers = (line for line in train if line["corpus"] == TALKERS)
+    readers = ([line for line in train if line["corpus"] == name] for name in LONG_READERS)
+    in_turn = [line for turn in zip(*readers, strict=False) for line in turn]
+    return first_of_each(evaluated, 2.5), first_of_each(talkers, 1.5), in_turn
 
 
 def first_of_each(clips: Iterable[Line], seconds: float) -> list[Line]:
-    """The first clip of each speaker that is long enough; of the speakers of test-other, who have ten, two."""
+    """The first clip of each speaker that is long enough; two of the speakers of test-other, who have ten."""
     taken: dict[str, list[Line]] = {}
     for clip in clips:
         mine = taken.setdefault(clip["speaker"], [])
@@ -126,7 +126,8 @@ def cut(corpus: Path, sample: Path, line: Line, pages: int) -> Line:
 def encoded(corpus: Path, sample: Path, line: Line) -> Line:
     wave, rate = soundfile.read(corpus / line["path"], dtype="float32")
     data = io.BytesIO()
-    soundfile.write(data, wave[: pause(wave, rate)], rate, format="OGG", subtype="OPUS", compression_level=OPUS_LEVEL)
+    wave = wave[: pause(wave, rate)]
+    soundfile.write(data, wave, rate, format="OGG", subtype="OPUS", compression_level=OPUS_LEVEL)
     return written(sample, line, opus_pages(data.getvalue(), 1000), ".opus")
 
 
@@ -153,7 +154,7 @@ def written(sample: Path, line: Line, data: bytes, suffix: str) -> Line:
     return {**made, "path": path.as_posix(), "duration": round(len(wave) / rate, 5), "sample_rate": rate}
 
 
-# Ogg (RFC 3533): pages of "OggS", version, flags, granule position, serial, sequence, checksum, lengths, packets.
+# Ogg (RFC 3533): pages of "OggS", version, flags, granule position, serial, number, checksum, lengths, body.
 
 HEAD = struct.Struct("<4sBBqIIIB")
 LAST = 4                                         # flag of a stream's last page
@@ -161,7 +162,7 @@ TAGS = b"OpusTags" + struct.pack("<I9sI", 9, b"sottovoce", 0)
 
 
 def opus_pages(data: bytes, pages: int) -> bytes:
-    """An Opus stream of the same packets, at most so many pages of audio, without padded comments, serial number 1."""
+    """The same packets, at most so many pages of audio; comments without padding, serial number 1."""
     head, _, *audio = split_pages(data)
     kept = [head, (0, 0, [len(TAGS)], TAGS), *audio[:pages]]
     out = b""

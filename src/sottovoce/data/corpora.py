@@ -1,11 +1,13 @@
 """Corpora to lhotse cuts: a folder of audio, a JSONL manifest, lhotse manifests or a lhotse Shar folder.
 
-Whatever the source, a clip is a MonoCut with its audio, at most its speaker, text and gender in a supervision, and all
-else that is known of it in `custom`. No audio is decoded here; a header is read where no manifest says the length.
+Whatever the source, a clip is a MonoCut with speaker, text and gender in a supervision and all else that is
+known of it in `custom`. No audio is decoded here; a header is read only where no manifest says the length.
 """
 
 import gzip
 import json
+import math
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,10 @@ from lhotse.serialization import deserialize_item
 
 from sottovoce.errors import DataError
 
-AUDIO = frozenset(
-    ".wav .flac .ogg .opus .oga .mp3 .aif .aiff .aifc .au .caf .rf64 .w64 .sph".split()
-)
-MANIFESTS = ("*.jsonl", "*.jsonl.gz")
-SPOKEN = ("speaker", "text", "gender")                  # what a supervision holds
-PLACED = ("id", "path", "clean", "noisy", "duration", "sample_rate", *SPOKEN)    # what is not kept in custom
-MAX_FRAMES = 1 << 40                                    # libsndfile says more when it cannot tell the length
+AUDIO = frozenset(".wav .flac .ogg .opus .oga .mp3 .aif .aiff .aifc .au .caf .rf64 .w64 .sph".split())
+SPOKEN = ("speaker", "text", "gender")      # what a supervision holds
+PLACED = {"id", "path", "clean", "noisy", "duration", "sample_rate", *SPOKEN}    # not repeated in custom
+MAX_FRAMES = 1 << 40                        # libsndfile says more when it cannot tell the length
 
 Where = Mapping[str, Any]
 Fields = Mapping[str, Any]
@@ -31,21 +30,21 @@ Complaint = Callable[[str, str], None]
 
 
 def load_corpus(path: str | Path, where: Where | None = None) -> CutSet:
-    """The clips at `path` for which every condition of `where` holds, in the order of the source, all in memory.
+    """The clips at `path` for which every condition of `where` holds, in the order of the source.
 
-    `path` is a folder of audio (the speaker is the folder a file lies in), a JSONL manifest with one clip a line and
-    paths relative to itself, a lhotse manifest of recordings or cuts, a folder with either of these, or a Shar folder
-    (its audio is held in memory, still encoded). Of several channels the first is taken.
+    `path` is a folder of audio (the speaker is the folder a file lies in), a JSONL manifest with one clip a
+    line and paths relative to itself, a lhotse manifest of recordings or cuts, a folder with any of these, or a
+    Shar folder (its audio is held in memory, still encoded). Of several channels the first is taken.
 
-    `where` maps a field to the value or list of values it must have; "!value" excludes: {"split": "train", "corpus":
-    ["!ljspeech", "!kathleen"]}. Raises DataError with file and line for what cannot be read, for a field that no clip
-    has, for an id that is there twice and when no clip is left.
+    `where` maps a field to the value or list of values it must have; "!value" excludes:
+    {"split": "train", "corpus": ["!ljspeech", "!kathleen"]}. Raises DataError with file and line for what
+    cannot be read, for a field that no clip has, for an id that is there twice and when no clip is left.
     """
     cuts = list(read_clips(path, where))
     seen: set[str] = set()
     for cut in cuts:
         if cut.id in seen:
-            raise DataError(f"{path}: expected every clip to have an id of its own, {cut.id!r} is there twice")
+            raise DataError(f"{path}: expected clips to have ids of their own, {cut.id!r} is there twice")
         seen.add(cut.id)
     if not cuts:
         raise DataError(f"{path}: no clips" + (f" where {_spell(where)}" if where else " in there"))
@@ -57,8 +56,10 @@ def refuse(file: str, what: str) -> None:
     raise DataError(f"{file}: {what}")
 
 
-def read_clips(path: str | Path, where: Where | None = None, complain: Complaint = refuse) -> Iterator[MonoCut]:
-    """The clips of `load_corpus` one by one; a bad file or line goes to `complain` and, if that returns, is left out."""
+def read_clips(
+    path: str | Path, where: Where | None = None, complain: Complaint = refuse
+) -> Iterator[MonoCut]:
+    """The clips of `load_corpus` one by one; a bad file or line goes to `complain` and is then left out."""
     path = Path(path)
     conditions = _Conditions(where or {})
     yield from _reader(path)(path, conditions, complain)
@@ -73,7 +74,7 @@ class _Conditions:
         self.excluded: dict[str, frozenset[str]] = {}
         self.fields: set[str] = set()
         for field, value in where.items():
-            values = [str(v) for v in (value if isinstance(value, list | tuple | set | frozenset) else [value])]
+            values = [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
             self.wanted[field] = frozenset(v for v in values if not v.startswith("!"))
             self.excluded[field] = frozenset(v[1:] for v in values if v.startswith("!"))
 
@@ -88,7 +89,8 @@ class _Conditions:
     def check(self, path: Path) -> None:
         for field in self.wanted:
             if self.fields and field not in self.fields:
-                raise DataError(f"{path}: no clip has a field {field!r}; there are {', '.join(sorted(self.fields))}")
+                there_are = ", ".join(sorted(self.fields))
+                raise DataError(f"{path}: no clip has a field {field!r}; there are {there_are}")
 
 
 def _spell(where: Where) -> str:
@@ -106,26 +108,23 @@ def _reader(path: Path) -> Reader:
             return _audio_files
         kind = _kind(path)
         if kind == "supervisions":
-            raise DataError(f"{path}: supervisions have no audio; expected the folder with their recordings too")
+            raise DataError(f"{path}: supervisions have no audio; name the folder with their recordings")
         return _clip_lines if kind == "clips" else _lhotse
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder")
     if any(path.glob("cuts.*.jsonl*")) and any(path.glob("*.tar*")):
         return _shar
-    manifests = sorted(file for pattern in MANIFESTS for file in path.glob(pattern))
-    kinds = [_kind(file) for file in manifests]
-    if kinds.count("clips") > 1:
-        names = ", ".join(file.name for file in manifests)
-        raise DataError(f"{path}: expected one manifest, found {names}; name one of them")
-    if "clips" in kinds:
-        return lambda _, conditions, complain: _clip_lines(manifests[kinds.index("clips")], conditions, complain)
-    return _lhotse if manifests else _audio_files
+    kinds = [_kind(file) for file in _manifests(path)]
+    return _clip_lines if "clips" in kinds else _lhotse if kinds else _audio_files
+
+
+def _manifests(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
 
 
 def _kind(manifest: Path) -> str:
     """clips, cuts, recordings or supervisions."""
-    for line in _lines(manifest, refuse):
-        fields = line[1]
+    for place, fields in _lines(manifest, refuse):
         if "path" in fields or "clean" in fields:
             return "clips"
         if "sources" in fields:
@@ -134,7 +133,7 @@ def _kind(manifest: Path) -> str:
             return "cuts"
         if "recording_id" in fields:
             return "supervisions"
-        raise DataError(f"{line[0]}: expected a clip with a field 'path' or an item of lhotse, got {', '.join(fields)}")
+        raise DataError(f"{place}: expected a field 'path' or an item of lhotse, got {', '.join(fields)}")
     raise DataError(f"{manifest}: expected one JSON object a line, the file is empty")
 
 
@@ -163,7 +162,7 @@ def _lines(manifest: Path, complain: Complaint) -> Iterator[tuple[str, dict[str,
 
 def _audio_files(path: Path, conditions: _Conditions, complain: Complaint) -> Iterator[MonoCut]:
     folder = path if path.is_dir() else path.parent
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in AUDIO and f.is_file()) if path.is_dir() else [path]
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in AUDIO) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: expected audio ({' '.join(sorted(AUDIO))}) or a manifest, found neither")
     for file in files:
@@ -180,11 +179,12 @@ def _header(file: Path, name: str, place: str, complain: Complaint) -> Recording
     try:
         info = soundfile.info(file)
     except (soundfile.SoundFileError, OSError) as error:
-        why = "no such file" if not file.exists() else f"could not read its header ({_reason(error)})"
-        complain(place, f"expected audio at {file}, {why}" if place != str(file) else f"expected audio, {why}")
+        why = f"could not read its header ({_reason(error)})" if file.exists() else "there is no such file"
+        complain(place, f"expected audio in {file.name}, {why}")
         return None
     if not 0 < info.frames < MAX_FRAMES:
-        complain(place, f"expected audio with samples, {file.name} has {'none' if info.frames <= 0 else 'no length'}")
+        has = "none" if info.frames <= 0 else "no end"
+        complain(place, f"expected audio with samples, {file.name} has {has}")
         return None
     return _recording(file, name, info.samplerate, info.frames, info.channels)
 
@@ -200,43 +200,48 @@ def _recording(file: Path, name: str, rate: int, samples: int, channels: int = 1
 
 def _clip(recording: Recording, fields: Fields) -> MonoCut:
     spoken = {name: fields[name] for name in SPOKEN if fields.get(name) is not None}
-    said = [SupervisionSegment(recording.id, recording.id, 0.0, recording.duration, **spoken)] if spoken else []
-    custom = {name: value for name, value in fields.items() if name not in PLACED}
-    return MonoCut(recording.id, 0.0, recording.duration, 0, said, recording=recording, custom=custom)
+    name, seconds = recording.id, recording.duration
+    said = [SupervisionSegment(name, name, 0.0, seconds, **spoken)] if spoken else []
+    custom = {field: value for field, value in fields.items() if field not in PLACED}
+    return MonoCut(name, 0.0, seconds, 0, said, recording=recording, custom=custom)
 
 
 # A manifest with one clip a line
 
 def _clip_lines(path: Path, conditions: _Conditions, complain: Complaint) -> Iterator[MonoCut]:
-    for place, fields in _lines(path, complain):
+    manifests = [file for file in _manifests(path) if _kind(file) == "clips"]
+    if len(manifests) > 1:
+        names = ", ".join(file.name for file in manifests)
+        raise DataError(f"{path}: expected one manifest, found {names}; name one of them")
+    for place, fields in _lines(manifests[0], complain):
         if conditions.hold(fields):
-            cut = _from_line(path.parent, place, fields, complain)
+            cut = _from_line(manifests[0].parent, place, fields, complain)
             if cut:
                 yield cut
 
 
 def _from_line(folder: Path, place: str, fields: Fields, complain: Complaint) -> MonoCut | None:
     """Of a pair, the clip is the clean side and custom["noisy"] the recording of the other."""
-    audio = fields.get("path", fields.get("clean"))
-    if not isinstance(audio, str):
+    audio, noisy = fields.get("path", fields.get("clean")), fields.get("noisy", "")
+    if not (isinstance(audio, str) and isinstance(noisy, str)):
         complain(place, f"expected a field 'path', or 'clean' and 'noisy', got {', '.join(fields)}")
         return None
     name = str(fields.get("id", audio))
     seconds, rate = fields.get("duration"), fields.get("sample_rate")
-    for field, value in (("duration", seconds), ("sample_rate", rate)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
-            complain(place, f"expected {field} to be a positive number, got {value!r}")
+    for field, least in (("duration", 0.001), ("sample_rate", 1)):
+        value = fields.get(field)
+        if value is not None and not (type(value) in (int, float) and least <= value < math.inf):
+            complain(place, f"expected {field} to be a number of at least {least}, got {value!r}")
             return None
     if seconds is None or rate is None:
         recording = _header(folder / audio, name, place, complain)
         if recording is None:
             return None
     else:
-        recording = _recording(folder / audio, name, int(rate), max(1, round(seconds * rate)))
+        recording = _recording(folder / audio, name, int(rate), round(seconds * rate) or 1)
     cut = _clip(recording, fields)
-    if "noisy" in fields:
-        noisy = folder / fields["noisy"]
-        cut.custom["noisy"] = _recording(noisy, name, recording.sampling_rate, recording.num_samples)
+    if noisy:
+        cut.custom["noisy"] = _recording(folder / noisy, name, recording.sampling_rate, recording.num_samples)
     return cut
 
 
@@ -244,13 +249,11 @@ def _from_line(folder: Path, place: str, fields: Fields, complain: Complaint) ->
 
 def _lhotse(path: Path, conditions: _Conditions, complain: Complaint) -> Iterator[MonoCut]:
     """Cuts as they are; without cuts, one clip per recording with all its supervisions."""
-    files = [path] if path.is_file() else sorted(file for pattern in MANIFESTS for file in path.glob(pattern))
-    kinds = {file: _kind(file) for file in files}
-    if "cuts" in kinds.values():
-        cuts = (item for file in files if kinds[file] == "cuts" for item in _items(file, complain))
-    else:
-        cuts = _joined({kind: [f for f in files if kinds[f] == kind] for kind in kinds.values()}, complain)
-    for place, cut in cuts:
+    files: dict[str, list[Path]] = {"cuts": [], "recordings": [], "supervisions": []}
+    for file in _manifests(path):
+        files[_kind(file)].append(file)
+    cuts = (item for file in files["cuts"] for item in _items(file, complain))
+    for place, cut in cuts if files["cuts"] else _joined(files, complain):
         yield from _kept(cut, place, conditions, complain)
 
 
@@ -259,7 +262,7 @@ def _items(file: Path, complain: Complaint) -> Iterator[tuple[str, Any]]:
         try:
             item = deserialize_item(fields)
         except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-            complain(place, f"expected an item of lhotse, got one it cannot read ({type(error).__name__}: {error})")
+            complain(place, f"expected an item of lhotse, got {type(error).__name__}: {error}")
             continue
         recording = item if isinstance(item, Recording) else getattr(item, "recording", None)
         if isinstance(recording, Recording):
@@ -270,20 +273,21 @@ def _items(file: Path, complain: Complaint) -> Iterator[tuple[str, Any]]:
 def _beside(folder: Path, recording: Recording) -> None:
     """lhotse takes paths from where it runs; those that lie beside the manifest are taken from there."""
     for source in recording.sources:
-        if source.type == "file" and not Path(source.source).is_absolute() and (folder / source.source).exists():
+        # Of an absolute path, `/` keeps all and thus changes nothing.
+        if source.type == "file" and (folder / source.source).exists():
             source.source = str(folder / source.source)
 
 
 def _joined(files: Mapping[str, list[Path]], complain: Complaint) -> Iterator[tuple[str, MonoCut]]:
     said: dict[str, list[SupervisionSegment]] = {}
-    for file in files.get("supervisions", []):
+    for file in files["supervisions"]:
         for _, segment in _items(file, complain):
             said.setdefault(segment.recording_id, []).append(segment)
-    for file in files.get("recordings", []):
+    for file in files["recordings"]:
         for place, recording in _items(file, complain):
-            segments = said.get(recording.id, [])
-            channel = recording.channel_ids[0]
-            yield place, MonoCut(recording.id, 0.0, recording.duration, channel, segments, recording=recording)
+            segments, channel = said.get(recording.id, []), recording.channel_ids[0]
+            cut = MonoCut(recording.id, 0.0, recording.duration, channel, segments, recording=recording)
+            yield place, cut
 
 
 def _shar(path: Path, conditions: _Conditions, complain: Complaint) -> Iterator[MonoCut]:
@@ -293,21 +297,20 @@ def _shar(path: Path, conditions: _Conditions, complain: Complaint) -> Iterator[
                 (cut.custom or {}).pop(origin, None)
             yield from _kept(cut, str(path), conditions, complain)
     except (OSError, EOFError, KeyError, ValueError, AssertionError) as error:
-        raise DataError(f"{path}: expected a Shar folder of lhotse, could not read it ({_reason(error)})") from None
+        raise DataError(f"{path}: expected a Shar folder, lhotse cannot read it ({_reason(error)})") from None
 
 
 def _kept(cut: Any, place: str, conditions: _Conditions, complain: Complaint) -> Iterator[MonoCut]:
-    """The cut as a MonoCut whose custom also has what its supervisions say beyond speaker, text and gender."""
+    """The cut as a MonoCut; its custom also has the custom of its supervisions."""
     if not isinstance(cut, MonoCut | MultiCut) or cut.recording is None:
         got = "one without a recording" if isinstance(cut, MonoCut | MultiCut) else type(cut).__name__
         complain(place, f"expected a cut of one recording, got {got}")
         return
-    custom: dict[str, Any] = {}
-    for segment in cut.supervisions:
-        custom.update(segment.custom or {})
-    custom.update(cut.custom or {})
-    spoken = {name: getattr(s, name) for s in cut.supervisions[:1] for name in SPOKEN if getattr(s, name) is not None}
+    said = cut.supervisions
+    spoken = {name: getattr(said[0], name) for name in SPOKEN} if said else {}
+    custom = dict(ChainMap(cut.custom or {}, *(segment.custom or {} for segment in said)))
     known = {"id": cut.id, "duration": cut.duration, "sample_rate": cut.sampling_rate, **spoken, **custom}
     if conditions.hold(known):
         channel = cut.channel if isinstance(cut.channel, int) else cut.channel[0]
-        yield MonoCut(cut.id, cut.start, cut.duration, channel, cut.supervisions, recording=cut.recording, custom=custom)
+        recording = cut.recording
+        yield MonoCut(cut.id, cut.start, cut.duration, channel, said, recording=recording, custom=custom)
