@@ -1,4 +1,4 @@
-"""ONNX graphs written node by node, with tensors that stay packed in the file and are unpacked once, at load."""
+"""ONNX graphs written node by node, whose tensors stay packed until a runtime loads the file."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -47,29 +47,29 @@ class GraphBuilder:
     def tensor(self, name: str, stored: Stored) -> str:
         """The float32 values of a stored tensor, in the smallest form that plain operators can unpack.
 
-        Nothing here depends on an input, so a runtime that folds constants computes it once, when it loads the file.
+        Nothing here depends on an input, so a runtime that folds constants computes it once, at load.
         """
         match stored:
             case Dense(values) if values.dtype == np.float16:
-                return self.add("Cast", self.constant(values, name), name=f"{name}.float32", to=TensorProto.FLOAT)
+                return self.add("Cast", self.constant(values, name), to=TensorProto.FLOAT)
             case Dense(values):
                 return self.constant(values, name)
             case Codebook(codes, table):
-                bits = code_bits(len(table))
-                kept = codes != 0
-                if codes.size + kept.sum() * code_bits(len(table) - 1) < codes.size * bits:
-                    nonzero = self.integers(f"{name}.codes", codes[kept] - 1, code_bits(len(table) - 1))
-                    values = self.add("Gather", self.constant(table[1:], f"{name}.table"), nonzero)
-                    return self.spread(name, kept, values)
-                flat = self.add(
-                    "Gather",
-                    self.constant(table, f"{name}.table"),
-                    self.integers(f"{name}.codes", codes, bits),
-                )
-                return self.reshape(flat, codes.shape)
+                return self.codebook(name, codes, table)
             case Sparse(keep, values):
                 return self.spread(name, keep, self.constant(values, f"{name}.values"))
         raise TypeError(f"{name}: no ONNX form for {type(stored).__name__}")
+
+    def codebook(self, name: str, codes: NDArray[Any], table: NDArray[np.float32]) -> str:
+        """The table's value for every code; zeros are left out where a bit for every place is cheaper."""
+        kept = codes != 0
+        bits, bits_of_kept = code_bits(len(table)), code_bits(len(table) - 1)
+        if codes.size + kept.sum() * bits_of_kept < codes.size * bits:
+            packed = self.integers(f"{name}.codes", codes[kept].astype(np.int64) - 1, bits_of_kept)
+            values = self.add("Gather", self.constant(table[1:], f"{name}.table"), packed)
+            return self.spread(name, kept, values)
+        packed = self.integers(f"{name}.codes", codes, bits)
+        return self.reshape(self.add("Gather", self.constant(table, f"{name}.table"), packed), codes.shape)
 
     def spread(self, name: str, keep: NDArray[np.bool_], values: str) -> str:
         """`values` at the places where `keep` is True and zero elsewhere; the places cost one bit each."""
@@ -82,8 +82,9 @@ class GraphBuilder:
     def integers(self, name: str, codes: NDArray[Any], bits: int) -> str:
         """Unsigned integers of `bits` bits each, flat and as int32.
 
-        They lie as planes of 8, 4, 2 and 1 bits (5 = 4 + 1), low plane first, so that a byte of a plane holds whole
-        fields, low field first. A table with a row per byte turns bytes into fields: no bit operators are needed.
+        They lie as planes of 8, 4, 2 and 1 bits (5 = 4 + 1), low bits first, so that a byte of a plane holds
+        whole fields, low field first. A table with a row for every byte value turns bytes into fields, which
+        needs no bit operators.
         """
         flat = codes.reshape(-1).astype(np.int64)
         padded = np.pad(flat, (0, -flat.size % 8))
@@ -103,8 +104,8 @@ class GraphBuilder:
         bounds = (self.constant(np.array([edge], np.int64)) for edge in (0, flat.size))
         return self.add("Slice", total, *bounds)
 
-    def reshape(self, value: str, shape: tuple[int, ...]) -> str:
-        return self.add("Reshape", value, self.constant(np.array(shape, np.int64)))
+    def reshape(self, value: str, shape: tuple[int, ...], name: str = "") -> str:
+        return self.add("Reshape", value, self.constant(np.array(shape, np.int64)), name=name)
 
 
 def code_bits(values: int) -> int:

@@ -1,4 +1,4 @@
-"""What an ONNX file must pass before it is written: read again as a stranger would, and compared with the artefact."""
+"""What an ONNX file must pass before it is written: it is read again, run, and compared with its artefact."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ FRAMES = 12
 
 
 def check(data: bytes, artefact: Artefact) -> None:
-    """Refuse a file that misses metadata, is too new to load everywhere, or computes something else than the artefact.
+    """Refuse a file that lacks metadata, is too new for old runtimes, or computes something else.
 
     Raises SottovoceError with the first fault found.
     """
@@ -48,7 +48,7 @@ def check(data: bytes, artefact: Artefact) -> None:
 
 
 def noise_bursts(bins: int) -> Array:
-    """Spectra [frames, bins, 2] of noise from a seed, a second in the middle of them silent."""
+    """Spectra [frames, bins, 2] of noise from a seed, one frame in the middle silent."""
     spectra = np.random.default_rng(0).standard_normal((FRAMES, bins, 2)).astype(np.float32)
     spectra[FRAMES // 2] = 0
     return spectra
@@ -62,8 +62,8 @@ def frames_of_onnx(data: bytes, spectra: Array) -> Iterator[Array]:
     first, *states = session.get_inputs()
     carried = [np.zeros(state.shape, np.float32) for state in states]
     for spectrum in spectra:
-        feed = dict(zip([first.name, *(state.name for state in states)], [spectrum[None, :, None], *carried], strict=True))
-        enhanced, *carried = session.run(None, feed)
+        before = dict(zip([state.name for state in states], carried, strict=True))
+        enhanced, *carried = session.run(None, {first.name: spectrum[None, :, None]} | before)
         yield enhanced[0, :, 0]
 
 
