@@ -112,8 +112,9 @@ def enhance_paths(
     """Enhance files and whole folders into a folder, or one file into one file; one result for each input.
 
     `output` is a file if the input is a single file and `output` has a suffix and is no folder. In a folder,
-    names and subfolders are kept; a file that cannot be written in its own container becomes .wav. A bad input
-    is a result with its error and does not stop the others. Raises SottovoceError if nothing can be done.
+    names and subfolders are kept; a file that cannot be written in its own container becomes .wav. A bad
+    input is a result with its error and does not stop the others. Raises SottovoceError if nothing can be
+    done.
     """
     enhanced_share(wet, attenuation_limit_db)
     inputs, output = [Path(path) for path in inputs], Path(output)
@@ -165,8 +166,8 @@ def enhance_pcm(
 
     Each hop is written and flushed `session.delay` samples after it came. The first `session.delay` samples
     are left out and made up for at the end, so that the output is aligned with the input and as long. Ends
-    quietly when the reader of `target` has gone. Raises DataError for an odd number of bytes, once the rest is
-    written.
+    quietly when the reader of `target` has gone. Raises DataError for an odd number of bytes, once the rest
+    is written.
     """
     share = enhanced_share(wet, attenuation_limit_db)
     left_over = bytearray()

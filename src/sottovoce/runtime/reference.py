@@ -6,6 +6,7 @@ left as it is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ Operation = Callable[[Attributes, Tensors, Sequence[Array], State], Outcome]
 
 WINDOWS: dict[str, Callable[[int], NDArray[np.float64]]] = {
     "hamming": np.hamming,                                     # symmetric: first and last value are equal
+    "hann_sqrt": lambda n: np.sqrt(np.hanning(n + 1)[:-1]),    # root of the periodic one: its squares add up to 1
 }
 
 
@@ -32,7 +34,7 @@ def stft(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], stat
     hops = samples.reshape(len(samples), -1, hop)
     frames = hops.shape[1] - n_fft // hop + 1
     windows = np.concatenate([hops[:, i : i + frames] for i in range(n_fft // hop)], axis=2)
-    spectrum = np.fft.rfft(windows * _window(attributes)).astype(np.complex64)
+    spectrum = np.fft.rfft(windows * _window(attributes["window"], n_fft)).astype(np.complex64)
     value = np.stack([spectrum.real, spectrum.imag], axis=-1)
     return value, {"samples": samples[:, samples.shape[1] - past.shape[1] :]}
 
@@ -46,7 +48,7 @@ def istft(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], sta
     (spectrum,) = inputs
     n_fft, hop = attributes["n_fft"], attributes["hop"]
     batch, count = spectrum.shape[:2]
-    window, overlaps = _window(attributes), n_fft // hop
+    window, overlaps = _window(attributes["window"], n_fft), n_fft // hop
     frames = np.fft.irfft(spectrum[..., 0] + 1j * spectrum[..., 1], n_fft).astype(np.float32) * window
     parts = frames.reshape(batch, count, overlaps, hop)
     sums = np.zeros((batch, count + overlaps - 1, hop), np.float32)
@@ -131,8 +133,9 @@ def _sigmoid_in_place(x: Array) -> None:
     x *= np.float32(0.5)
 
 
-def _window(attributes: Attributes) -> Array:
-    return WINDOWS[attributes["window"]](attributes["n_fft"]).astype(np.float32)
+@cache
+def _window(name: str, n_fft: int) -> Array:
+    return WINDOWS[name](n_fft).astype(np.float32)
 
 
 def _zeros(like: Array, *shape: int) -> Array:

@@ -40,7 +40,7 @@ class Session:
         return np.concatenate([*self.stream([np.atleast_2d(waveform)])], axis=1).reshape(waveform.shape)
 
     def step(self, *inputs: Array) -> Array:
-        """The next samples [K * hop] or [B, K * hop], for as many given, `delay` samples late; keeps its state.
+        """The next samples [K * hop] or [B, K * hop] for as many given, `delay` late; keeps its state.
 
         Raises SottovoceError for a wrong shape or type, a NaN, or another batch size than before.
         """
