@@ -79,6 +79,6 @@ def stored(rng: np.random.Generator, shape: tuple[int, int], values: int, zeros:
     if form == "sparse":
         return Sparse(dense != 0, dense[dense != 0])
     quantiles = np.quantile(dense[dense != 0], (np.arange(values - 1) + 0.5) / (values - 1))
-    nearest = np.abs(dense[..., None] - quantiles).argmin(-1) + 1
+    nearest = np.searchsorted((quantiles[1:] + quantiles[:-1]) / 2, dense) + 1
     codes = np.where(dense == 0, 0, nearest).astype(np.uint8 if values <= 256 else np.uint16)
     return Codebook(codes, np.array([0, *quantiles], np.float32))

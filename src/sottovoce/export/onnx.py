@@ -1,7 +1,7 @@
 """An artefact as a small ONNX file: one frame in, one frame out, the state passed in and out.
 
-The file has the form that sherpa-onnx loads as a streaming denoiser (its `gtcrn` slot): the STFT and its
-inverse stay outside, input and output 0 are one frame's spectrum [1, bins, 1, 2], and exactly three states follow.
+The file has the form that sherpa-onnx loads as a streaming denoiser (its `gtcrn` slot): STFT and inverse stay
+outside, input and output 0 are one frame's spectrum [1, bins, 1, 2], and exactly three states follow.
 """
 
 import json
