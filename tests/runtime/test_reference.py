@@ -118,7 +118,8 @@ def test_lstm_agrees_with_torch():
 
 
 @pytest.mark.parametrize(
-    ("op", "name"), [("log1p", "log1p"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("mul", "mul"), ("div", "div")]
+    ("op", "name"),
+    [("log1p", "log1p"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("mul", "mul"), ("div", "div")],
 )
 def test_elementwise_operations_agree_with_torch(op, name):
     torch = pytest.importorskip("torch")

@@ -64,7 +64,9 @@ def test_waveforms_of_a_batch_do_not_touch_each_other(session, speech):
 def test_the_future_does_not_change_the_past(session, speech):
     changed = speech.copy()
     changed[8_000:] = 0.5
-    np.testing.assert_allclose(session.run(changed)[: 8_000 - N_FFT], session.run(speech)[: 8_000 - N_FFT], atol=1e-6)
+    np.testing.assert_allclose(
+        session.run(changed)[: 8_000 - N_FFT], session.run(speech)[: 8_000 - N_FFT], atol=1e-6
+    )
 
 
 def test_a_saved_state_continues_where_it_was_saved(session, artefact, speech):
@@ -136,27 +138,38 @@ def test_a_model_that_does_not_fit_together_is_refused(artefact):
     with pytest.raises(FormatError, match="one stft"):
         Session(changed(artefact, nodes=nodes[1:]))
     with pytest.raises(FormatError, match="n_fft of whole hops, got n_fft 320 and hop 150"):
-        Session(changed(artefact, nodes=(Node("stft", "spectrum", ("waveform",), {}, FRAME | {"hop": 150}), *nodes[1:])))
+        Session(
+            changed(
+                artefact,
+                nodes=(Node("stft", "spectrum", ("waveform",), {}, FRAME | {"hop": 150}), *nodes[1:]),
+            )
+        )
 
 
 def test_the_whole_model_agrees_with_torch(artefact, session, speech):
     torch = pytest.importorskip("torch")
     arrays = {name: torch.from_numpy(stored.to_array()) for name, stored in artefact.tensors.items()}
     lstm = torch.nn.LSTM(BINS, 8, 2, batch_first=True)
-    lstm.load_state_dict({name.removeprefix("lstm."): array for name, array in arrays.items() if "lstm" in name})
+    lstm.load_state_dict(
+        {name.removeprefix("lstm."): array for name, array in arrays.items() if "lstm" in name}
+    )
     window = torch.hamming_window(N_FFT, periodic=False)
     samples = torch.from_numpy(speech)
     edge = N_FFT - HOP
     padded = torch.nn.functional.pad(samples, (edge, edge + -len(samples) % HOP))[None]
     with torch.no_grad():
-        spectrum = torch.stft(padded, N_FFT, HOP, N_FFT, window, center=False, return_complex=True).transpose(1, 2)
+        spectrum = torch.stft(padded, N_FFT, HOP, N_FFT, window, center=False, return_complex=True).transpose(
+            1, 2
+        )
         power = spectrum.abs().square().mean(-1) / window.square().sum()
         frames = power.shape[1]
         ages = torch.arange(frames)[:, None] - torch.arange(frames)
         weights = torch.where(ages >= 0, 0.99 ** ages.clamp_min(0), 0.0)
         level = ((power @ weights.T) / weights.sum(1)).sqrt().clamp_min(1e-4)
         features = torch.log1p(spectrum.abs() / level[..., None])
-        estimate = torch.nn.functional.linear(lstm(features)[0], arrays["output.weight"], arrays["output.bias"])
+        estimate = torch.nn.functional.linear(
+            lstm(features)[0], arrays["output.weight"], arrays["output.bias"]
+        )
         masked = torch.fft.irfft(spectrum * torch.sigmoid(estimate), N_FFT) * window
     fold = {"output_size": (1, padded.shape[1]), "kernel_size": (1, N_FFT), "stride": (1, HOP)}
     squares = window.square().expand(1, frames, N_FFT)

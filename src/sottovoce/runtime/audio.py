@@ -147,7 +147,7 @@ class _Sink(io.FileIO):
         rest = memoryview(data)
         try:
             while rest:
-                rest = rest[super().write(rest) :]
+                rest = rest[os.write(self.fileno(), rest) :]
         except OSError as error:
             self.failure = error
         return len(data) - len(rest)

@@ -21,7 +21,7 @@ Operation = Callable[[Attributes, Tensors, Sequence[Array], State], Outcome]
 
 WINDOWS: dict[str, Callable[[int], NDArray[np.float64]]] = {
     "hamming": np.hamming,                                     # symmetric: first and last value are equal
-    "hann_sqrt": lambda n: np.sqrt(np.hanning(n + 1)[:-1]),    # root of the periodic one: its squares add up to 1
+    "hann_sqrt": lambda n: np.sqrt(np.hanning(n + 1)[:-1]),    # root of the periodic Hann
 }
 
 
