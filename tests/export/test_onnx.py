@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.graph import Graph, Node
-from sottovoce.artefact.stored import Codebook
+from sottovoce.artefact.stored import Codebook, Sparse
 from sottovoce.errors import SottovoceError
 from sottovoce.export.builder import GraphBuilder
 from sottovoce.export.check import check, frames_of_artefact, frames_of_onnx
@@ -87,9 +87,11 @@ def constant(builder: GraphBuilder, kind: int, shape: tuple[int, ...]) -> np.nda
     return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {})[0]
 
 
-def test_a_tensor_pruned_to_nothing_is_zero() -> None:
+@pytest.mark.parametrize("values", [1, 2, 16])
+def test_a_tensor_of_zeros_only_can_be_stored(values: int) -> None:
     artefact = enhancer()
-    nothing = Codebook(np.zeros(artefact.tensors["output.weight"].shape, np.uint8), np.zeros(1, np.float32))
+    table = np.arange(values, dtype=np.float32)
+    nothing = Codebook(np.zeros(artefact.tensors["output.weight"].shape, np.uint8), table)
     check_export(replace(artefact, tensors=artefact.tensors | {"output.weight": nothing}))
 
 
@@ -102,6 +104,13 @@ def test_every_frame_equals_the_reference(hidden: int, layers: int, form: dict[s
     wanted = np.array([*frames_of_artefact(artefact, spectra)])
     assert np.abs(wanted).max() > 0.1
     np.testing.assert_allclose(ours, wanted, atol=1e-4)
+
+
+def test_a_sparse_tensor_without_values_is_zero() -> None:
+    artefact = enhancer()
+    keep = np.zeros(artefact.tensors["output.weight"].shape, bool)
+    nothing = Sparse(keep, np.zeros(0, np.float32))
+    check_export(replace(artefact, tensors=artefact.tensors | {"output.weight": nothing}))
 
 
 def test_a_tensor_used_twice_lies_there_once() -> None:
@@ -215,3 +224,8 @@ def test_a_graph_without_an_onnx_form_is_named(change, message: str) -> None:
 def test_a_window_that_ends_other_processes_is_refused() -> None:
     with pytest.raises(SottovoceError, match="window must be one of hamming, hann, hann_sqrt, got 'kaiser'"):
         export_onnx(enhancer(window="kaiser"))
+
+
+def test_a_model_without_a_sample_rate_is_refused() -> None:
+    with pytest.raises(SottovoceError, match="expected a sample_rate in Hz, got None"):
+        export_onnx(replace(enhancer(), meta={}))

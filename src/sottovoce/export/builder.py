@@ -31,8 +31,8 @@ class GraphBuilder:
 
     def constant(self, array: NDArray[Any], name: str = "") -> str:
         """An initialiser; of equal unnamed ones there is one."""
-        key = (array.dtype.str, array.shape, array.tobytes())
         if not name:
+            key = (array.dtype.str, array.shape, array.tobytes())
             name = self.unnamed.setdefault(key, f"constant_{len(self.unnamed)}")
         self.initializers.setdefault(name, numpy_helper.from_array(array, name))
         return name
@@ -64,7 +64,7 @@ class GraphBuilder:
         """The table's value for every code; zeros are left out where a bit for every place is cheaper."""
         kept = codes != 0
         bits, bits_of_kept = code_bits(len(table)), code_bits(len(table) - 1)
-        if codes.size + kept.sum() * bits_of_kept < codes.size * bits:
+        if kept.any() and codes.size + kept.sum() * bits_of_kept < codes.size * bits:
             packed = self.integers(f"{name}.codes", codes[kept].astype(np.int64) - 1, bits_of_kept)
             values = self.add("Gather", self.constant(table[1:], f"{name}.table"), packed)
             return self.spread(name, kept, values)

@@ -117,10 +117,13 @@ def front_and_back(artefact: Artefact) -> tuple[Node, Node]:
 
 def metadata(artefact: Artefact, stft: Node, shapes: Shapes) -> dict[str, str]:
     """The keys that sherpa-onnx reads (it ends its process without them), and where the model comes from."""
+    rate = artefact.meta.get("sample_rate")
+    if not isinstance(rate, int):
+        raise SottovoceError(f"ONNX export: expected a sample_rate in Hz, got {rate!r}")
     properties: dict[str, Any] = {
         "model_type": "gtcrn",
         "version": 1,
-        "sample_rate": artefact.meta["sample_rate"],
+        "sample_rate": rate,
         "n_fft": stft.attributes["n_fft"],
         "hop_length": stft.attributes["hop"],
         "window_length": stft.attributes["n_fft"],
