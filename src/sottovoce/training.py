@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from sottovoce.errors import SottovoceError
 
 
+SAVE_SECONDS = 60.0      # between checkpoints of a fit
+
+
 class Batch(Protocol):
     """What a model is given and what it should give back."""
 
@@ -90,7 +93,6 @@ def fit(
     seed: int = 0,
     checkpoint: Checkpoint | None = None,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
-    save_seconds: float = 60.0,
 ) -> Fitted:
     """Minimise the loss of the model in place by Adam (AMSGrad), as many steps as the schedule says.
 
@@ -118,7 +120,7 @@ def fit(
         tally.seconds += time.monotonic() - clock
         clock = time.monotonic()
         on_step(step, value)
-        if checkpoint is not None and accelerator.is_main_process and clock - saved > save_seconds:
+        if checkpoint is not None and accelerator.is_main_process and clock - saved > SAVE_SECONDS:
             checkpoint.save(_progress(model, optimizer, tally, step + 1))
             saved = time.monotonic()
     runner.eval()

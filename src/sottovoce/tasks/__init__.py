@@ -1,16 +1,19 @@
 """What is good: the data, the loss and the metrics of one job."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from sottovoce.data.batches import Batch
-from sottovoce.tasks.enhance import Enhance
+from sottovoce.tasks.enhance import Enhance, Split
 
 
 class Task(Protocol):
     """A job that models are trained and scored for."""
+
+    name: ClassVar[str]
+    sample_rate: ClassVar[int]           # Hz
 
     def batches(self, seed: int, start: int, stride: int) -> Iterator[Batch]:
         """Training batches without end, from batch number `start`; the same seed gives the same sequence."""
@@ -24,8 +27,23 @@ class Task(Protocol):
         """How far the model's outputs are from those of a teacher for the same inputs; a scalar."""
         ...
 
-    def scores(self, model: nn.Module, split: str) -> list[dict[str, float]]:
-        """The metrics of every utterance of the fixed list `split` (dev or test)."""
+    def fixed(self, split: Split) -> Iterator[Batch]:
+        """The utterances of a fixed list as batches, for a loss that can be compared."""
+        ...
+
+    def scores(self, model: Callable[..., Any] | None, split: Split) -> list[dict[str, float]]:
+        """The metrics of every utterance of a fixed list; without a model, of the input itself.
+
+        The model maps numpy arrays of one utterance to numpy arrays: torch or a file, the scores do not care.
+        """
+        ...
+
+    def groups(self, split: Split) -> list[str]:
+        """What each utterance of a fixed list is grouped by in tables."""
+        ...
+
+    def check(self) -> Iterator[str]:
+        """What there is to train on and to score, in words; raises DataError where there is nothing."""
         ...
 
     def example(self) -> tuple[Tensor, ...]:

@@ -4,18 +4,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from sottovoce.data.batches import Batch, mixture_batches
 from sottovoce.data.corpora import load_corpus
 from sottovoce.data.mixing import PLAIN, Mixer, Mixing, Mixture, read_list, write_list
 from sottovoce.data.pool import RATE, Pool
+from sottovoce.errors import RecipeError
+from sottovoce.metrics.scoring import score
 
+Split = Literal["dev", "test"]
 Where = Mapping[str, Any]
 Array = NDArray[np.float32]
 METRICS = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "dnsmos")
@@ -43,7 +46,7 @@ class Evaluation:
     seed: int = 1
 
     @cached_property
-    def mixtures(self) -> "list[Mixture]":
+    def mixtures(self) -> list[Mixture]:
         """The plans, as stored."""
         if not self.list.is_file():
             write_list(self.list, self._drawn())
@@ -55,7 +58,12 @@ class Evaluation:
         speech = _pool(self.speech, "speaker")
         return Mixer(speech, _pool(self.noise, "class"), speech, None, settings)
 
-    def _drawn(self) -> "list[Mixture]":
+    @cached_property
+    def waveforms(self) -> list[tuple[Array, Array]]:
+        """Noisy and clean waveform of every mixture."""
+        return [self.mixer.render(mixture) for mixture in self.mixtures]
+
+    def _drawn(self) -> list[Mixture]:
         return [
             replace(self.mixer.draw(self.seed, number), id=f"{snr:g}dB-{number:03d}", snr_db=snr)
             for number, snr in enumerate(snr for snr in self.snr_db for _ in range(self.per_snr))
@@ -78,6 +86,16 @@ class Enhance:
     test: Evaluation | None = None                       # scored at the end
     metrics: tuple[str, ...] = METRICS
 
+    name: ClassVar[str] = "enhance"
+    sample_rate: ClassVar[int] = RATE
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.workers < 0:
+            raise ValueError(f"batch must be at least 1 and workers at least 0, got {self.batch} and {self.workers}")
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise ValueError(f"metrics: unknown {metric!r}; there are: {', '.join(METRICS)}")
+
     @cached_property
     def mixer(self) -> Mixer:
         speech, noise = _pool(self.speech, "speaker"), _pool(self.noise, "class")
@@ -94,6 +112,48 @@ class Enhance:
     def imitation(self, outputs: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """The same distance, to the teacher's output."""
         return spectral_distance(outputs, teacher, batch.inputs[0], self.loss_on)
+
+    def evaluation(self, split: Split) -> Evaluation:
+        """The list of that name. Raises RecipeError when the recipe has none."""
+        evaluation = self.dev if split == "dev" else self.test
+        if evaluation is None:
+            raise RecipeError(f"task: expected a table [task.{split}] with the mixtures to score, got none")
+        return evaluation
+
+    def fixed(self, split: Split) -> Iterator[Batch]:
+        """The mixtures of a list as batches."""
+        waveforms = self.evaluation(split).waveforms
+        for first in range(0, len(waveforms), self.batch):
+            group = waveforms[first : first + self.batch]
+            noisy, clean = (torch.from_numpy(np.stack(waves)) for waves in zip(*group, strict=True))
+            yield Batch((noisy,), (clean,))
+
+    def scores(self, model: Callable[[Array], Array] | None, split: Split) -> list[dict[str, float]]:
+        """The metrics of every mixture of a list, its waveform [samples] enhanced, or as it is without a model.
+
+        Empty for a dev list that the recipe does not have.
+        """
+        if split == "dev" and self.dev is None:
+            return []
+        evaluation = self.evaluation(split)
+        pairs = (
+            (mixture.id, noisy if model is None else model(noisy), clean)
+            for mixture, (noisy, clean) in zip(evaluation.mixtures, evaluation.waveforms, strict=True)
+        )
+        return score(pairs, self.metrics)
+
+    def groups(self, split: Split) -> list[str]:
+        """What each mixture of a list is grouped by in tables: its signal-to-noise ratio."""
+        return [f"{mixture.snr_db:g} dB" for mixture in self.evaluation(split).mixtures]
+
+    def check(self) -> Iterator[str]:
+        """What there is to train on and to score, in words. Raises DataError where there is nothing."""
+        mixer = self.mixer
+        for name, pool in (("speech", mixer.speech), ("noise", mixer.noise), ("babble", mixer.babble)):
+            yield f"{name}: {len(pool.cuts)} clips, {pool.seconds.sum() / 3600:.2f} h, {len(pool.members)} groups"
+        for split, evaluation in (("dev", self.dev), ("test", self.test)):
+            if evaluation is not None:
+                yield f"{split}: {len(evaluation.mixtures)} mixtures of {len(evaluation.mixer.speech.members)} speakers"
 
     def example(self) -> tuple[Tensor, ...]:
         return (torch.zeros(1, RATE),)

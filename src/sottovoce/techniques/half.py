@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.artefact.stored import Dense, Stored
+from sottovoce.errors import RecipeError
 from sottovoce.techniques.context import Run
 from sottovoce.techniques.weights import WeightForm, learned
 
@@ -31,6 +32,6 @@ class HalfPrecision:
         for weight in learned(model, self.only):
             if weight.form is None:
                 if not torch.isfinite(weight.value.detach().half()).all():
-                    raise ValueError(f"{weight.name} has values beyond 65504 and cannot be 16-bit floats")
+                    raise RecipeError(f"{weight.name} has values beyond 65504 and cannot be 16-bit floats")
                 weight.hold(Half())
         return model

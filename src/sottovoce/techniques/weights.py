@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from sottovoce.artefact.stored import Dense, Stored
+from sottovoce.errors import RecipeError
 
 
 class WeightForm(nn.Module):
@@ -91,12 +92,12 @@ def learned(model: nn.Module, only: str = "*") -> Iterator[Weight]:
 def weights(model: nn.Module, only: str = "*") -> list[Weight]:
     """The weights that compression is for: matrices and kernels. Biases and norms are left out.
 
-    Raises ValueError when the pattern matches none of them.
+    Raises RecipeError when the pattern matches none of them.
     """
     found = [weight for weight in learned(model, only) if weight.value.dim() >= 2]
     if not found:
         there = ", ".join(weight.name for weight in learned(model) if weight.value.dim() >= 2)
-        raise ValueError(f"only: {only!r} matches no weight; there are: {there}")
+        raise RecipeError(f"only: {only!r} matches no weight; there are: {there}")
     return found
 
 

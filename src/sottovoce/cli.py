@@ -1,0 +1,185 @@
+"""The command line: a door to the rooms behind it. One short function per command; heavy rooms are entered late."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sottovoce import __version__, terminal
+from sottovoce.errors import SottovoceError
+
+app = typer.Typer(
+    help="Compress trained speech models into small files that run without torch.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at corpora.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Existing = Annotated[Path, typer.Argument(help="a .sotto file")]
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one line on stderr and exit status 2."""
+    try:
+        app()
+    except SottovoceError as error:
+        terminal.fail(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        terminal.fail("interrupted; the same command goes on from here")
+        sys.exit(130)
+    except OSError as error:
+        terminal.fail(f"{error.filename or 'disk'}: {error.strerror or error}")
+        sys.exit(1)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        terminal.out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    """Compress trained speech models into small files that run without torch."""
+
+
+def _need_training() -> None:
+    try:
+        import lhotse  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise SottovoceError(f"{error.name} is not installed; compressing needs: pip install 'sottovoce[train]'") from None
+
+
+@app.command()
+def compress(
+    recipe: Annotated[Path, typer.Argument(help="a recipe, TOML")],
+    run: Annotated[Path | None, typer.Option("--run", help="directory of the run [runs/NAME OF THE RECIPE]")] = None,
+) -> None:
+    """Run a recipe, or go on with it: checkpoints, ledger, model.sotto and report.html in the run's directory."""
+    _need_training()
+    from sottovoce.proof import prove
+    from sottovoce.recipe import read_recipe
+    from sottovoce.run import Run, compress
+
+    settings = read_recipe(recipe)
+    directory = run or Path("runs", settings.name)
+    with terminal.Shown() as shown:
+        at_work = Run(settings, directory, shown)
+        compress(at_work)
+        comparison = None
+        if settings.task.test is not None:
+            shown.stage("test list and report")
+            comparison = prove(at_work)
+    if comparison is not None:
+        terminal.out.print(terminal.comparison(comparison))
+    for line in terminal.result(directory, at_work.rows):
+        terminal.out.print(line, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def validate(recipe: Annotated[Path, typer.Argument(help="a recipe, TOML")]) -> None:
+    """Check a recipe without running it: keys, numbers, files, corpora, and the checkpoint against the model."""
+    _need_training()
+    from sottovoce.recipe import read_recipe
+    from sottovoce.run import check
+
+    settings = read_recipe(recipe)
+    for line in check(settings):
+        terminal.out.print(line, highlight=False)
+    terminal.out.print(f"{recipe}: sound, {len(settings.stages)} stages", highlight=False)
+
+
+@app.command()
+def recipes(folder: Annotated[Path, typer.Argument(help="where to look")] = Path("recipes")) -> None:
+    """List the recipes of a folder and the stages that a recipe may have."""
+    _need_training()
+    from sottovoce.recipe import read_recipe
+    from sottovoce.techniques import STAGES
+
+    for path in sorted(folder.glob("*.toml")):
+        kinds = ", ".join(kind for kind, _ in read_recipe(path).stages)
+        terminal.out.print(f"[bold]{path}[/]  {kinds}", highlight=False)
+    terminal.out.print(terminal.stages(STAGES))
+
+
+@app.command()
+def inspect(
+    model: Existing,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Show what is inside a file: per tensor shape, form, nonzeros, bits per weight, bytes; what is not compressed, why."""
+    from sottovoce.artefact.describe import describe, header_bytes
+    from sottovoce.artefact.file import load
+
+    artefact, total = load(model), model.stat().st_size
+    rows = describe(artefact)
+    if as_json:
+        terminal.out.print_json(json.dumps({"bytes": total, "meta": artefact.meta, "tensors": [vars(row) for row in rows]}))
+        return
+    for part in terminal.contents(rows, header_bytes(artefact), total, artefact.meta):
+        terminal.out.print(part, highlight=False)
+
+
+@app.command()
+def enhance(
+    inputs: Annotated[list[Path], typer.Argument(help="files or folders; - for raw PCM from stdin to stdout")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="a file for one input, else a folder")] = None,
+    model: Annotated[Path, typer.Option("--model", "-m", help="a .sotto file")] = Path("model.sotto"),
+    wet: Annotated[float, typer.Option(help="share of the enhanced signal, 0..1")] = 1.0,
+    atten_lim: Annotated[float | None, typer.Option(help="most that noise is attenuated, dB")] = None,
+) -> None:
+    """Enhance audio of any rate, channels and length; output fits the input. Raw PCM is 16-bit mono at the model's rate."""
+    from sottovoce.runtime import load
+    from sottovoce.runtime.enhance import enhance_paths, enhance_pcm
+
+    session = load(model)
+    if inputs == [Path("-")]:
+        enhance_pcm(session, sys.stdin.buffer, sys.stdout.buffer, wet=wet, attenuation_limit_db=atten_lim)
+        return
+    if output is None:
+        raise SottovoceError("enhance: expected -o FILE or -o FOLDER, got none")
+    progress, tick = terminal.ticking("enhancing")
+    with progress:
+        results = enhance_paths(
+            session, inputs, output, wet=wet, attenuation_limit_db=atten_lim,
+            progress=lambda path, share: tick(round(100 * share), 100, path.name),
+        )
+    terminal.enhanced(results)
+    if any(result.error for result in results):
+        raise typer.Exit(2)
+
+
+@app.command()
+def export(
+    model: Existing,
+    output: Annotated[Path, typer.Argument(help="an .onnx file")],
+) -> None:
+    """Write the one-frame ONNX graph with packed weights, in the form of sherpa-onnx's gtcrn slot."""
+    try:
+        from sottovoce.export.onnx import save_onnx
+    except ImportError as error:
+        raise SottovoceError(f"{error.name} is not installed; exporting needs: pip install 'sottovoce[onnx]'") from None
+    from sottovoce.artefact.file import load
+
+    for line in save_onnx(load(model), output):
+        terminal.out.print(line, highlight=False)
+
+
+@data_app.command()
+def summary(
+    path: Annotated[Path, typer.Argument(help="a folder of audio, a JSONL or lhotse manifest, or a Shar folder")],
+) -> None:
+    """Show hours, speakers and rates of a corpus, and what is wrong with which file."""
+    _need_training()
+    from sottovoce.data.summary import render, summarize
+
+    progress, tick = terminal.ticking("reading")
+    with progress:
+        found = summarize(path, progress=lambda done, total: tick(done, total, ""))
+    terminal.out.print(render(found))
+    if found.problems:
+        raise typer.Exit(2)

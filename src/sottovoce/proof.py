@@ -1,0 +1,80 @@
+"""The numbers and the page that prove a finished run: the file itself, scored against the model it came from."""
+
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+from sottovoce.artefact.describe import describe
+from sottovoce.artefact.file import load
+from sottovoce.files import write_text
+from sottovoce.metrics.statistics import compare
+from sottovoce.report import Example, Story, render
+from sottovoce.run import Run, on_arrays
+from sottovoce.runtime import Session
+from sottovoce.tasks.enhance import Enhance
+
+LISTENED = 3             # examples in the report
+PEAK = 0.7               # of an example's loudest sample
+
+
+def prove(run: Run) -> dict[str, Any]:
+    """Score the test list three ways - as it is, by the dense model, by `model.sotto` - and keep the comparison.
+
+    The compressed column is the file on disk run without torch. Writes scores.json and report.html into the run.
+    """
+    stored = run.directory / "scores.json"
+    session = Session(load(run.directory / "model.sotto"))
+    if stored.is_file():
+        comparison = json.loads(stored.read_text())
+    else:
+        sides = [run.task.scores(side, "test") for side in (None, on_arrays(run.dense()), session.run)]
+        comparison = compare(*sides, groups=run.task.groups("test")).to_json()
+        write_text(stored, json.dumps(comparison, indent=1))
+    write_text(run.directory / "report.html", render(_story(run, session, comparison)))
+    return comparison
+
+
+def _story(run: Run, session: Session, comparison: dict[str, Any]) -> Story:
+    artefact = load(run.directory / "model.sotto")
+    return Story(
+        title=run.recipe.name,
+        model=run.recipe.model.name,
+        task=run.task.name,
+        parameters=artefact.meta["parameters"],
+        file_bytes=(run.directory / "model.sotto").stat().st_size,
+        rows=[vars(row) for row in run.rows],
+        comparison=comparison,
+        tensors=describe(artefact),
+        examples=_examples(run, session) if isinstance(run.task, Enhance) else [],
+        recipe=run.recipe.text,
+        environment=environment(),
+    )
+
+
+def _examples(run: Run, session: Session) -> list[Example]:
+    """Mixtures spread over the test list, so that each signal-to-noise ratio is heard."""
+    evaluation, dense = run.task.evaluation("test"), on_arrays(run.dense())
+    count = len(evaluation.mixtures)
+    examples = []
+    for place in sorted({(2 * number + 1) * count // (2 * LISTENED) for number in range(LISTENED)}):
+        mixture, (noisy, clean) = evaluation.mixtures[place], evaluation.waveforms[place]
+        gain = PEAK / max(abs(noisy).max(), abs(clean).max(), 1e-8)
+        noise = " and ".join(layer.kind for layer in mixture.noises)
+        examples.append(Example(
+            name=mixture.id, caption=f"{mixture.snr_db:g} dB, {noise} noise", sample_rate=run.task.sample_rate,
+            noisy=noisy * gain, uncompressed=dense(noisy) * gain, compressed=session.run(noisy) * gain, clean=clean * gain,
+        ))
+    return examples
+
+
+def environment() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    packages = ("sottovoce", "torch", "numpy", "lhotse", "pesq", "pystoi", "onnxruntime")
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,279 @@
+"""A recipe at work in a directory: stage after stage, each checkpointed, so that a run that stops goes on.
+
+    recipe.toml            what is run; a directory belongs to one recipe
+    ledger.jsonl           a row per finished stage
+    stages/NN-kind.safetensors            the model after each stage
+    stages/NN-kind.progress.safetensors   a half-done fit
+    tensorboard/           losses and metrics
+    scores.json            noisy, uncompressed, compressed on the test list
+    model.sotto            the result
+
+A stage counts as finished once its row is in the ledger; everything before that can be done again to the same end.
+"""
+
+import dataclasses
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sottovoce.artefact import Artefact
+from sottovoce.artefact.describe import paper_bytes
+from sottovoce.artefact.file import encode
+from sottovoce.checkpoints import Progress, load_tensors, save_tensors
+from sottovoce.errors import FormatError, RecipeError
+from sottovoce.files import write_bytes, write_text
+from sottovoce.ledger import Row, read_ledger, write_ledger
+from sottovoce.models import build
+from sottovoce.packing import pack
+from sottovoce.recipe import Recipe, Stage
+from sottovoce.techniques.context import Teacher
+from sottovoce.techniques.snapshot import Snapshot, restore, snapshot
+from sottovoce.techniques.weights import learned, plain, weights
+from sottovoce.training import Fitted, Loss, Schedule, fit
+
+START = "00-start"
+
+
+class Watcher:
+    """Whoever wants to see a run go on; this one looks away."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        """A step of a fit is done."""
+
+    def row(self, row: Row) -> None:
+        """A stage is finished, now or in an earlier run."""
+
+
+class Run:
+    """The directory, the history and the services of one run of a recipe."""
+
+    def __init__(self, recipe: Recipe, directory: Path, watcher: Watcher | None = None) -> None:
+        """Raises RecipeError when the directory belongs to another recipe."""
+        self.recipe, self.task, self.directory = recipe, recipe.task, directory
+        self.watcher = watcher or Watcher()
+        self._claim()
+        self._ledger = read_ledger(directory / "ledger.jsonl")
+        self.rows: list[Row] = []                    # finished so far in this process, old rows as they are passed
+        self._path: list[str] = []                   # names of the stages at work, outermost first
+        self._details: list[dict[str, Any]] = []
+        self._fitted: Fitted | None = None
+        self._steps = 0
+
+    def _claim(self) -> None:
+        copy = self.directory / "recipe.toml"
+        if copy.is_file() and copy.read_text(encoding="utf-8") != self.recipe.text:
+            raise RecipeError(
+                f"{self.directory}: holds a run of another recipe (see {copy}); choose another directory or remove it"
+            )
+        write_text(copy, self.recipe.text)
+
+    # ---- what the run does -------------------------------------------------------------------------------------
+
+    def start(self) -> nn.Module:
+        """The model as it comes, with the first row of the ledger."""
+        if self._finished(START):
+            return self._load(START)
+        torch.manual_seed(self.recipe.seed)
+        model = self._fresh()
+        if self.recipe.model.checkpoint is not None:
+            load_dense(model, self.recipe.model.checkpoint)
+        self.watcher.stage(START)
+        self._finish(START, "start", {}, model, time.monotonic())
+        return model
+
+    def apply(self, kind: str, stage: Stage, model: nn.Module, name: str) -> nn.Module:
+        """The model after a stage; read from disk if the stage was finished before."""
+        self._path.append(name)
+        place = "/".join(self._path)
+        try:
+            if self._finished(place):
+                return self._load(place)
+            self.watcher.stage(place)
+            self._details.append({})
+            self._fitted, self._steps, began = None, 0, time.monotonic()
+            model = stage.apply(model, self)
+            self._finish(place, kind, dataclasses.asdict(stage), model, began)       # type: ignore[call-overload]
+            return model
+        finally:
+            self._path.pop()
+
+    def _finish(self, place: str, kind: str, settings: dict[str, Any], model: nn.Module, began: float) -> None:
+        artefact = pack(model)
+        spent = self._fitted
+        row = Row(
+            stage=place, kind=kind, settings=json.loads(json.dumps(settings, default=str)),
+            bytes=len(encode(artefact)), paper_bytes=round(paper_bytes(artefact)),
+            parameters=artefact.meta["parameters"],
+            nonzeros=sum(int(weight.value.count_nonzero()) for weight in learned(model)),
+            metrics=self._means(model), details=self._details.pop() if self._details else {},
+            steps=self._steps, seconds=spent.seconds if spent else time.monotonic() - began,
+            data_wait=spent.data_wait if spent else 0.0,
+        )
+        self._save(place, model)
+        self._ledger.append(row)
+        write_ledger(self.directory / "ledger.jsonl", self._ledger)
+        self._file(place, ".progress").unlink(missing_ok=True)
+        self._fitted, self._steps = None, 0
+        self._pass(row)
+
+    def _means(self, model: nn.Module) -> dict[str, float]:
+        scores = self.task.scores(on_arrays(model), "dev")
+        return {name: sum(score[name] for score in scores) / len(scores) for name in (scores[0] if scores else {})}
+
+    def _finished(self, place: str) -> bool:
+        row = next((row for row in self._ledger if row.stage == place), None)
+        if row is None:
+            return False
+        # The inner stages of a finished stage come before it and are passed without being applied again.
+        self.rows += [inner for inner in self._ledger if inner.stage.startswith(place + "/")]
+        self._pass(row)
+        return True
+
+    def _pass(self, row: Row) -> None:
+        self.rows.append(row)
+        self.watcher.row(row)
+
+    # ---- what stages ask of it (techniques/context.py) ----------------------------------------------------------
+
+    def fit(self, model: nn.Module, loss: Loss, schedule: Schedule,
+            penalties: Sequence[Callable[[], Tensor]] = ()) -> Fitted:
+        """Train the model on the task's batches; a fit that was interrupted goes on from its last checkpoint."""
+        place = "/".join(self._path)
+        seed = zlib.crc32(f"{self.recipe.seed}/{place}".encode())
+        log = self._tensorboard(place)
+
+        def on_step(step: int, value: float) -> None:
+            self.watcher.step(step + 1, schedule.steps, value)
+            if step % 20 == 0:
+                log.add_scalar("loss", value, step)
+
+        def batches(start: int, stride: int) -> Any:
+            return self.task.batches(seed, start, stride)
+
+        with log:
+            self._fitted = fit(model, batches, loss, schedule, penalties=penalties, seed=seed,
+                               checkpoint=Progress(self._file(place, ".progress")), on_step=on_step)
+        self._steps += schedule.steps
+        return self._fitted
+
+    def _tensorboard(self, place: str) -> Any:
+        from torch.utils.tensorboard import SummaryWriter      # takes a second to import
+
+        return SummaryWriter(str(self.directory / "tensorboard" / place))
+
+    def teacher(self, which: Teacher) -> nn.Module:
+        """A frozen model: the one the run began with, or the one before its last pruning."""
+        if which == "dense":
+            return plain(self.dense())
+        prunings = [number for number, row in enumerate(self.rows) if row.kind == "prune"]
+        if not prunings:
+            raise RecipeError(f"stage {'/'.join(self._path)}: teacher 'previous' needs a prune stage before it")
+        return plain(self._load(self.rows[prunings[-1] - 1].stage))
+
+    def validation_loss(self, model: nn.Module) -> float:
+        """The task's loss over batches of the development list."""
+        with torch.no_grad():
+            losses = [float(self.task.loss(model(*batch.inputs), batch)) for batch in self.task.fixed("dev")]
+        return sum(losses) / len(losses)
+
+    def keep(self, model: nn.Module) -> Snapshot:
+        """A copy of the model's state, forms and all."""
+        return snapshot(model)
+
+    def recall(self, kept: Snapshot) -> nn.Module:
+        """The model of that state."""
+        return restore(self._fresh(), *kept)
+
+    def note(self, **details: Any) -> None:
+        """Add JSON values to the ledger row of the stage at work."""
+        self._details[-1].update(details)
+
+    # ---- disk ---------------------------------------------------------------------------------------------------
+
+    def _fresh(self) -> nn.Module:
+        return build(self.recipe.model.name, **dataclasses.asdict(self.recipe.model.config))
+
+    def _file(self, place: str, suffix: str = "") -> Path:
+        return self.directory / "stages" / f"{place}{suffix}.safetensors"
+
+    def _save(self, place: str, model: nn.Module) -> None:
+        tensors, forms = snapshot(model)
+        save_tensors(self._file(place), tensors, forms=forms, **self.identity)
+
+    def dense(self) -> nn.Module:
+        """The model the run began with."""
+        return self._load(START)
+
+    def _load(self, place: str) -> nn.Module:
+        tensors, notes = load_tensors(self._file(place))
+        return restore(self._fresh(), tensors, notes.get("forms", {}))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Which model this is: its name and settings."""
+        return {"model": self.recipe.model.name, "config": dataclasses.asdict(self.recipe.model.config)}
+
+    def artefact(self, model: nn.Module) -> Artefact:
+        """The model as it is shipped, with where it comes from."""
+        rows = [row.lasting() for row in self.rows]
+        return pack(model, **self.identity, name=self.recipe.name, task=self.task.name,
+                    sample_rate=self.task.sample_rate, recipe=self.recipe.text, rows=rows)
+
+
+def on_arrays(model: nn.Module) -> Callable[..., Any]:
+    """The model as a function of numpy arrays of one utterance, without batch, with its forms worked in."""
+    baked = plain(model)
+
+    @torch.no_grad()
+    def apply(*inputs: Any) -> Any:
+        return baked(*(torch.from_numpy(array).unsqueeze(0) for array in inputs))[0].numpy()
+
+    return apply
+
+
+def load_dense(model: nn.Module, path: Path) -> None:
+    """Fill a fresh model from a checkpoint of plain weights, 16- or 32-bit floats.
+
+    Raises FormatError naming the tensor when the checkpoint is of another model.
+    """
+    tensors, _ = load_tensors(path)
+    try:
+        restore(model, {name: tensor.float() for name, tensor in tensors.items()}, {})
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+
+
+def compress(run: Run) -> nn.Module:
+    """Do what is left of a run and write model.sotto into its directory; the compressed model."""
+    model = run.start()
+    for number, (kind, stage) in enumerate(run.recipe.stages, 1):
+        model = run.apply(kind, stage, model, f"{number:02d}-{kind}")
+    write_bytes(run.directory / "model.sotto", encode(run.artefact(model)))
+    return model
+
+
+def check(recipe: Recipe) -> Iterator[str]:
+    """What a run of the recipe would begin with, without beginning it.
+
+    Raises the error that the run would: a missing file, a checkpoint of another model, a corpus without clips.
+    """
+    model = build(recipe.model.name, **dataclasses.asdict(recipe.model.config))
+    if recipe.model.checkpoint is not None:
+        load_dense(model, recipe.model.checkpoint)
+    parameters = sum(weight.value.numel() for weight in learned(model))
+    start = recipe.model.checkpoint or "untrained"
+    yield f"model {recipe.model.name}: {parameters} parameters, {start}"
+    yield from recipe.task.check()
+    for number, (kind, stage) in enumerate(recipe.stages, 1):
+        if hasattr(stage, "only"):
+            names = ", ".join(weight.name for weight in weights(model, stage.only))
+            yield f"stage {number} ({kind}): {names}"

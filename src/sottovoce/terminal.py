@@ -1,0 +1,145 @@
+"""What the command line shows: progress, tables, messages."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sottovoce.artefact.describe import TensorRow
+from sottovoce.ledger import Row
+from sottovoce.runtime.enhance import Result
+
+out = Console()
+err = Console(stderr=True)
+
+DIGITS = {"pesq_wb": 2, "pesq_nb": 2, "stoi": 1, "si_sdr": 1, "dnsmos": 2}
+TITLES = {"pesq_wb": "PESQ-WB", "pesq_nb": "PESQ-NB", "stoi": "STOI %", "si_sdr": "SI-SDR dB", "dnsmos": "DNSMOS"}
+
+
+def size(count: float) -> str:
+    """Bytes as a person reads them, in steps of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+class Shown:
+    """A watcher that draws a bar for the stage at work and prints a line for every stage done."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
+            TimeRemainingColumn(), console=out, transient=True,
+        )
+        self.bar = self.progress.add_task("", total=None, loss="-", visible=False)
+
+    def __enter__(self) -> "Shown":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def stage(self, name: str) -> None:
+        self.progress.reset(self.bar, description=name, total=None, loss="-", visible=True)
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        self.progress.update(self.bar, completed=step, total=steps, loss=f"{loss:.4f}")
+
+    def row(self, row: Row) -> None:
+        scores = "  ".join(f"{TITLES.get(name, name)} {value:.{DIGITS.get(name, 3)}f}" for name, value in row.metrics.items())
+        kept = row.nonzeros / max(1, row.parameters)
+        wait = f"  waiting for data {row.data_wait:.0%}" if row.steps else ""
+        out.print(f"{row.stage:<24} {size(row.bytes):>9}  {kept:>4.0%} nonzero  {scores}  {row.seconds:.0f} s{wait}", highlight=False)
+
+
+def comparison(table: Mapping[str, Any]) -> Table:
+    """Noisy, uncompressed, compressed and what compression changed, from a stored comparison."""
+    view = Table("", "noisy", "uncompressed", "compressed", "difference (95 %)", title="Test list, unseen speakers")
+    for column in view.columns[1:]:
+        column.justify = "right"
+    for name, row in table["metrics"].items():
+        digits = DIGITS.get(name, 3)
+        means = [f"{row[side]:.{digits}f}" for side in ("noisy", "uncompressed", "compressed")]
+        change = f"{row['difference']:+.{digits + 1}f} ({row['low']:+.{digits + 1}f} .. {row['high']:+.{digits + 1}f})"
+        view.add_row(TITLES.get(name, name), *means, change)
+    return view
+
+
+def contents(rows: Sequence[TensorRow], header: int, total: int, meta: Mapping[str, Any]) -> Iterable[Any]:
+    """What is inside a file: a line of origin, a table of tensors, a line of sums."""
+    settings = ", ".join(f"{key}={value}" for key, value in meta.get("config", {}).items())
+    yield escape(f"{meta.get('name', '')}: {meta.get('model', '?')} ({settings}), task {meta.get('task', '?')}")
+    view = Table("tensor", "shape", "form", "nonzeros", "bits/weight", "bytes", "not compressed because")
+    for column in view.columns[3:6]:
+        column.justify = "right"
+    for row in rows:
+        share = f"{row.nonzeros} ({row.nonzeros / max(1, row.elements):.0%})"
+        shape = "x".join(map(str, row.shape))
+        view.add_row(row.name, shape, row.form, share, f"{row.bits_per_weight:.2f}", str(row.bytes), row.note)
+    yield view
+    parameters = meta.get("parameters", sum(row.elements for row in rows))
+    yield (f"{total} bytes in all, {header} of them the header; {parameters} parameters, "
+           f"{4 * parameters / total:.1f} times smaller than as 32-bit floats")
+
+
+def result(directory: Path, rows: Sequence[Row]) -> Iterable[str]:
+    """Where the result of a run lies, and what to try next."""
+    file = directory / "model.sotto"
+    dense = 4 * rows[0].parameters
+    total = file.stat().st_size
+    yield f"\n{file}: {total} bytes, {dense / total:.1f} times smaller than the {size(dense)} of 32-bit weights"
+    if (directory / "report.html").is_file():
+        yield f"report: {directory / 'report.html'}"
+    yield f"try it: sottovoce enhance YOUR.wav -o enhanced.wav --model {file}"
+
+
+def enhanced(results: Sequence[Result]) -> None:
+    """A line for every file: done, done with a remark, or why not."""
+    for result in results:
+        if result.error:
+            fail(result.error)
+        else:
+            out.print(f"{result.source} -> {result.target}{f'  ({result.note})' if result.note else ''}", highlight=False,
+                      markup=False, soft_wrap=True)
+
+
+def stages(table: Mapping[str, type]) -> Table:
+    """The stages a recipe may have, with their settings."""
+    view = Table("kind", "what it does", "settings (default)", title="Stages", show_lines=True)
+    for kind, stage in table.items():
+        line = (stage.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        settings = "\n".join(f"{field.name}{_default(field)}" for field in dataclasses.fields(stage))
+        view.add_row(kind, " ".join(line.split()), escape(settings))
+    return view
+
+
+def _default(field: Any) -> str:
+    return "" if field.default is dataclasses.MISSING else f" ({field.default})"
+
+
+def fail(message: str) -> None:
+    """One line on stderr."""
+    err.print(f"[bold red]sottovoce:[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+Tick = Callable[[int, int, str], None]
+
+
+def ticking(label: str) -> tuple[Progress, Tick]:
+    """A bar for work over a list of things; call the second with (done, total, name)."""
+    progress = Progress(TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[name]}"),
+                        console=err, transient=True)
+    bar = progress.add_task("", total=None, name="")
+
+    def tick(done: int, total: int, name: str) -> None:
+        progress.update(bar, completed=done, total=total, name=escape(name))
+
+    return progress, tick

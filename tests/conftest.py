@@ -1,0 +1,15 @@
+"""Every test sees the repository's sample and leaves nothing behind."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients_left() -> None:
+    torch.set_grad_enabled(True)

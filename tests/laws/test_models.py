@@ -1,0 +1,79 @@
+"""What must hold for every model: torch, the file and the stream of frames say the same."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toy
+
+from sottovoce.artefact.file import decode, encode
+from sottovoce.models import MODELS, build
+from sottovoce.packing import pack
+from sottovoce.runtime import Session
+from sottovoce.techniques.weights import learned, plain
+
+
+def test_every_model_is_under_the_laws() -> None:
+    assert set(toy.MODEL_SETTINGS) == set(MODELS)
+
+
+def noise(samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+
+
+@pytest.mark.parametrize(("name", "settings"), toy.MODEL_CASES)
+@pytest.mark.parametrize("samples", [1, 160, 161, 4000])
+def test_torch_and_the_file_agree(name: str, settings: dict[str, Any], samples: int) -> None:
+    model, waveform = toy.built(name, settings), noise(samples)
+    session = Session(decode(encode(pack(model, sample_rate=16000))))
+    with torch.no_grad():
+        expected = model(torch.from_numpy(waveform)[None])[0].numpy()
+    assert expected.shape == waveform.shape
+    assert np.abs(session.run(waveform) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(("name", "settings"), toy.MODEL_CASES)
+@pytest.mark.parametrize("hops", [1, 3])
+def test_streamed_equals_offline(name: str, settings: dict[str, Any], hops: int) -> None:
+    session = Session(pack(toy.built(name, settings), sample_rate=16000))
+    waveform = noise(session.hop * 12)
+    padded = np.concatenate([waveform, np.zeros(3 * session.hop, np.float32)])
+    block = hops * session.hop
+    streamed = np.concatenate([session.step(padded[i : i + block]) for i in range(0, len(padded), block)])
+    expected = session.run(waveform)
+    assert np.abs(streamed[session.delay :][: len(waveform)] - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(("name", "settings"), toy.MODEL_CASES)
+def test_output_before_now_does_not_depend_on_what_comes(name: str, settings: dict[str, Any]) -> None:
+    model, waveform = toy.built(name, settings), noise(3200)
+    changed = waveform.copy()
+    changed[1600:] = noise(1600, seed=1)
+    with torch.no_grad():
+        one, two = (model(torch.from_numpy(wave)[None])[0] for wave in (waveform, changed))
+    assert torch.equal(one[:1440], two[:1440]) and not torch.allclose(one[1600:], two[1600:])
+
+
+@pytest.mark.parametrize(("name", "settings"), toy.MODEL_CASES)
+def test_a_plain_copy_computes_the_same_and_shares_nothing(name: str, settings: dict[str, Any]) -> None:
+    model = toy.built(name, settings)
+    copy = plain(model)
+    waveform = torch.from_numpy(noise(1600))[None]
+    assert torch.equal(copy(waveform), model(waveform).detach())
+    with torch.no_grad():
+        next(learned(model)).value.add_(1.0)
+    assert not torch.equal(next(learned(copy)).value, next(learned(model)).value)
+
+
+def test_the_published_lstm_has_its_published_size() -> None:
+    with torch.device("meta"):
+        model = build("lstm")
+    assert sum(parameter.numel() for parameter in model.parameters()) == 30_217_377
+
+
+def test_the_level_of_the_recording_does_not_matter_with_a_running_level() -> None:
+    model = toy.built("lstm", toy.MODEL_SETTINGS["lstm"][1])
+    waveform = torch.from_numpy(noise(4000))[None]
+    with torch.no_grad():
+        assert torch.allclose(model(waveform * 4), model(waveform) * 4, atol=1e-5)

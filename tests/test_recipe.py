@@ -1,0 +1,84 @@
+"""A recipe is checked at the door: every mistake is one line that says where it is and what was wanted."""
+
+from pathlib import Path
+
+import pytest
+import toy
+
+from sottovoce.errors import RecipeError, SottovoceError
+from sottovoce.recipe import parse_recipe, read_recipe
+
+GOOD = f'[model]\nname = "lstm"\nhidden = 8\n{toy.TASK}'.replace("LISTS", "lists")
+
+
+def parse(text: str) -> object:
+    return parse_recipe(text, "r.toml", toy.ROOT / "sample")
+
+
+def stage(text: str) -> str:
+    return f"{GOOD}\n[[stages]]\n{text}"
+
+
+WRONG = [
+    ("", "r.toml: expected a table [model], got None"),
+    ("x = ", "r.toml: not TOML"),
+    ("stges = []\n" + GOOD, "r.toml: unknown key 'stges', did you mean 'stages'?"),
+    ("seed = -1\n" + GOOD, "r.toml: seed: expected a whole number, 0 or more, got -1"),
+    (GOOD.replace('"lstm"', '"lstn"'), "r.toml: model: name: unknown 'lstn', did you mean 'lstm'?"),
+    (GOOD.replace("hidden = 8", "hiden = 8"), "r.toml: model: unknown key 'hiden', did you mean 'hidden'?"),
+    (GOOD.replace("hidden = 8", "hidden = 0"), "r.toml: model: hidden and layers must be at least 1, got 0 and 4"),
+    (GOOD.replace("hidden = 8", "hidden = 8.5"), "r.toml: model: hidden: expected a whole number, got 8.5"),
+    (GOOD.replace("batch = 2", 'batch = "2"'), "r.toml: task: batch: expected a whole number, got '2'"),
+    (GOOD.replace("seconds = 0.5 }", "seconds = -1 }"), "r.toml: task: mixing: seconds must be positive, got -1.0"),
+    (GOOD.replace('["si_sdr"]', '["sisdr"]'), "r.toml: task: metrics: unknown 'sisdr'"),
+    (stage('kind = "prun"'), "r.toml: stage 1: kind: unknown 'prun', did you mean 'prune'?"),
+    (stage('kind = "prune"'), "r.toml: stage 1 (prune): give either ratio or tolerance"),
+    (stage('kind = "prune"\nratio = 1.5'), "r.toml: stage 1 (prune): ratio must be between 0 and 1, got 1.5"),
+    (stage('kind = "prune"\nratio = nan'), "r.toml: stage 1 (prune): ratio must be between 0 and 1, got nan"),
+    (stage('kind = "prune"\nratoi = 0.5'), "r.toml: stage 1 (prune): unknown key 'ratoi', did you mean 'ratio'?"),
+    (stage('kind = "train"'), "r.toml: stage 1 (train): steps is missing"),
+    (stage('kind = "train"\nsteps = 5\nlr = 0'), "r.toml: stage 1 (train): lr must be between 0 and 1, got 0.0"),
+    (stage('kind = "train"\nsteps = 5\nl1 = -1'), "r.toml: stage 1 (train): l1 must not be negative, got -1.0"),
+    (stage('kind = "distill"\nsteps = 5\nteacher = "me"'),
+     "r.toml: stage 1 (distill): teacher: expected one of dense, previous, got 'me'"),
+    (stage('kind = "cluster"\nvalues = 1'), "r.toml: stage 1 (cluster): values must be 2..65536, got 1"),
+    (stage('kind = "iterate"'), "r.toml: stage 1 (iterate): stages: expected at least one stage to repeat"),
+    (stage('kind = "iterate"\nsize = "3 lbs"\nstages = [{kind = "prune", ratio = 0.5}]'),
+     "r.toml: stage 1 (iterate): size: expected a number and one of B, kB"),
+    (stage('kind = "iterate"\nstages = [{kind = "prune", ratio = 7}]'),
+     "r.toml: stage 1 (iterate): stage 1 (prune): ratio must be between 0 and 1, got 7.0"),
+    (stage('kind = "iterate"\nmax_drop = {stoi = "x"}\nstages = [{kind = "prune", ratio = 0.5}]'),
+     "r.toml: stage 1 (iterate): max_drop: stoi must be a number, 0 or more, got 'x'"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG, ids=[message[8:50] for _, message in WRONG])
+def test_a_mistake_is_named_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"none\.toml: no such recipe"):
+        read_recipe(tmp_path / "none.toml")
+
+
+def test_a_recipe_that_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="expected a TOML file"):
+        read_recipe(tmp_path / "r.toml")
+
+
+@pytest.mark.parametrize("path", sorted((toy.ROOT / "recipes").glob("*.toml")), ids=lambda path: path.name)
+def test_every_shipped_recipe_is_sound(path: Path) -> None:
+    assert read_recipe(path).stages
+
+
+def test_a_run_directory_belongs_to_one_recipe(tmp_path: Path) -> None:
+    from sottovoce.run import Run
+
+    Run(toy.recipe("", tmp_path), tmp_path / "run")
+    with pytest.raises(SottovoceError, match="holds a run of another recipe"):
+        Run(toy.recipe(toy.stage_table("prune"), tmp_path), tmp_path / "run")

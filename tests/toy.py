@@ -1,0 +1,69 @@
+"""The smallest real things: the sample speech, a model of a few thousand weights, every stage with settings for both."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sottovoce.models import MODELS
+from sottovoce.recipe import Recipe, parse_recipe
+
+ROOT = Path(__file__).parents[1]
+
+MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "lstm": [
+        {"hidden": 8, "layers": 2},
+        {"hidden": 8, "layers": 1, "features": "log1p", "output": "mask", "window": "hann_sqrt", "level_seconds": 1.0},
+        {"hidden": 8, "layers": 1, "level_seconds": 1.0},
+    ],
+}
+
+STAGE_TABLES: dict[str, str] = {
+    "train": "steps = 4\nl1 = 0.1",
+    "prune": "ratio = 0.5",
+    "distill": "steps = 4\nweight = 0.5",
+    "cluster": "values = 8",
+    "half": "",
+    "iterate": 'rounds = 2\nstages = [{ kind = "prune", ratio = 0.3 }, { kind = "distill", steps = 3, teacher = "previous" }]',
+}
+
+TASK = """
+[task]
+name = "enhance"
+speech = { path = "speech.jsonl", where = { split = "train" } }
+noise = { path = "noise.jsonl", where = { split = "train" } }
+rooms = { path = "rir.jsonl", where = { split = "train" } }
+mixing = { seconds = 0.5 }
+batch = 2
+workers = 0
+metrics = ["si_sdr"]
+[task.dev]
+list = "LISTS/dev.jsonl"
+speech = { path = "speech.jsonl", where = { split = "dev" } }
+noise = { path = "noise.jsonl", where = { split = "dev" } }
+snr_db = [5]
+per_snr = 2
+seconds = 0.5
+"""
+
+
+def recipe(stages: str, lists: Path, model: str = "hidden = 8\nlayers = 2", seed: int = 3) -> Recipe:
+    """A recipe on the sample with these stages; its evaluation lists are made in the folder `lists`."""
+    text = f'name = "toy"\nseed = {seed}\n[model]\nname = "lstm"\n{model}\n{TASK}\n{stages}'
+    return parse_recipe(text.replace("LISTS", str(lists)), "toy.toml", ROOT / "sample")
+
+
+def stage_table(kind: str) -> str:
+    """The TOML of a stage of that kind."""
+    return f'[[stages]]\nkind = "{kind}"\n{STAGE_TABLES[kind]}\n'
+
+
+def built(name: str, settings: dict[str, Any], seed: int = 0) -> torch.nn.Module:
+    """A model with weights from a seed."""
+    torch.manual_seed(seed)
+    return MODELS[name].module(MODELS[name].config(**settings)).eval()
+
+
+MODEL_CASES = [
+    (name, settings) for name, variants in MODEL_SETTINGS.items() for settings in variants
+]
