@@ -11,7 +11,7 @@ SIDES = ("noisy", "uncompressed", "compressed")
 
 @dataclass(frozen=True)
 class Quality:
-    """Means of one metric over a list of utterances, and how far compression moved it."""
+    """Means of one metric over utterances, and how far compression moved it; None where undefined."""
 
     metric: words.Metric
     noisy: float | None
@@ -20,6 +20,17 @@ class Quality:
     difference: float | None             # compressed - uncompressed
     low: float | None                    # 95 % interval of the difference
     high: float | None
+    gain_low: float | None = None        # lower end of the interval of uncompressed - noisy
+    utterances: int | None = None        # that count
+    undefined: int = 0                   # utterances on which the metric has no value
+
+    @property
+    def kept(self) -> float | None:
+        """Share of the gain over the noisy input that compression left; None unless that gain is certain."""
+        if self.gain_low is None or self.gain_low <= 0:
+            return None
+        assert self.noisy is not None and self.uncompressed is not None and self.compressed is not None
+        return (self.compressed - self.noisy) / (self.uncompressed - self.noisy)
 
     @property
     def places(self) -> list[tuple[str, float]]:
@@ -33,11 +44,24 @@ class Quality:
 
 
 def lines(metrics: Mapping[str, Mapping[str, Any]]) -> list[Quality]:
-    """One line per metric in the order of `words.METRICS`, unknown metrics last."""
+    """A line per metric of a `Comparison.to_json`, in the order of `words.METRICS`, unknown metrics last."""
     order = [*words.METRICS, *(name for name in metrics if name not in words.METRICS)]
     return [_line(name, metrics[name]) for name in order if name in metrics]
 
 
 def _line(name: str, values: Mapping[str, Any]) -> Quality:
-    sides = [values.get(key) for key in (*SIDES, "difference", "low", "high")]
-    return Quality(words.metric(name), *sides)
+    return Quality(
+        words.metric(name),
+        **{key: values.get(key) for key in (*SIDES, "difference", "low", "high")},
+        gain_low=values.get("gain", {}).get("low"),
+        utterances=values.get("utterances"),
+        undefined=values.get("undefined", 0),
+    )
+
+
+def counted(lines: list[Quality]) -> str:
+    """Over how many utterances, and what had to be left out."""
+    count = max((line.utterances or 0 for line in lines), default=0)
+    left_out = [f"{line.undefined} without {line.metric.label}" for line in lines if line.undefined]
+    means = f"Means over {count} utterances" if count else "Means"
+    return f"{means} ({', '.join(left_out)})" if left_out else means

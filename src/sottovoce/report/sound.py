@@ -13,7 +13,7 @@ from PIL import Image
 from sottovoce.report.story import Wave
 
 RANGE_DB = 70                            # below the loudest point of the example everything is black
-HEIGHT, WIDTH = 256, 640                 # pixels; the page scales them
+WIDTH = 640                              # pixels at most; the page scales them
 SHADES = 64                              # finer steps are not visible and double the file
 COLOURS = "magma"                        # even in lightness: reads the same without red or green
 
@@ -26,7 +26,7 @@ def flac(wave: Wave, sample_rate: int, gain: float = 1.0) -> str:
 
 
 def spectrograms(waves: Sequence[Wave], sample_rate: int) -> list[str]:
-    """A data address with a PNG for each wave; all share the scale, so that a darker place is a quieter one."""
+    """A data address with a PNG for each wave; all share the scale, so that darker is quieter."""
     levels = [_decibels(wave, sample_rate) for wave in waves]
     top = max(float(level.max()) for level in levels)
     return [_png(np.clip((level - top) / RANGE_DB + 1, 0, 1)) for level in levels]
@@ -38,7 +38,7 @@ def common_gain(waves: Sequence[Wave]) -> float:
 
 
 def _decibels(wave: Wave, sample_rate: int) -> NDArray[np.float64]:
-    """Power in dB [2 * HEIGHT / 2 + 1 bins, at most WIDTH columns]; 32 ms Hann windows."""
+    """Power in dB [bins, at most WIDTH columns]; 32 ms Hann windows."""
     length = int(0.032 * sample_rate) // 2 * 2
     hop = max(1, length // 4)
     padded = np.pad(np.asarray(wave, np.float64), length // 2)
@@ -53,7 +53,8 @@ def _png(shade: NDArray[np.float64]) -> str:
     """Values 0..1 [bins from low to high, columns] as a picture with low frequencies below."""
     codes = np.round(shade[::-1] * (SHADES - 1)).astype(np.uint8)
     image = Image.fromarray(codes, "P")
-    image.putpalette((colormaps[COLOURS](np.linspace(0, 1, SHADES))[:, :3] * 255).round().astype(np.uint8).tobytes())
+    palette = colormaps[COLOURS](np.linspace(0, 1, SHADES), bytes=True)[:, :3]
+    image.putpalette(palette.tobytes())
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return _address("image/png", file.getvalue())

@@ -19,11 +19,11 @@ class Metric:
 
 
 METRICS = {
-    "pesq_wb": Metric("PESQ wide band", meaning="perceived quality at 16 kHz, 1 to 4.6"),
-    "pesq_nb": Metric("PESQ narrow band", meaning="perceived quality at 8 kHz, 1 to 4.6"),
+    "pesq_wb": Metric("PESQ-WB", meaning="wide band, 1 to 4.6"),
+    "pesq_nb": Metric("PESQ-NB", meaning="narrow band, 1 to 4.6"),
     "stoi": Metric("STOI", "%", 1, "intelligibility, 0 to 100 %"),
     "si_sdr": Metric("SI-SDR", "dB", 2, "signal to distortion, free of scale"),
-    "dnsmos": Metric("DNSMOS overall", meaning="predicted listener score, 1 to 5"),
+    "dnsmos": Metric("DNSMOS", meaning="overall, predicted listener score, 1 to 5"),
 }
 
 
@@ -87,5 +87,10 @@ def three_figures(value: float) -> str:
 
 Format = Callable[..., str]
 FILTERS: dict[str, Format] = {
-    "number": number, "signed": signed, "size": size, "times": times, "percent": percent, "duration": duration,
+    "number": number,
+    "signed": signed,
+    "size": size,
+    "times": times,
+    "percent": percent,
+    "duration": duration,
 }

@@ -1,0 +1,178 @@
+"""What a report says, whatever it looks like."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sottovoce.report import Example, Story, render, render_markdown, words
+from sottovoce.report.plots import settled
+from sottovoce.report.quality import lines
+
+Without = Callable[..., Story]
+PARTS = {"rows": (), "comparison": None, "tensors": (), "examples": (), "recipe": "", "environment": {}}
+SECTIONS = {
+    "rows": ("stages", "ledger"),
+    "comparison": ("quality",),
+    "tensors": ("layers", "untouched"),
+    "examples": ("listen",),
+    "recipe": ("recipe",),
+    "environment": ("environment",),
+}
+
+
+def sections(page: str) -> set[str]:
+    return set(re.findall(r'<section[^>]* id="(\w+)"', page))
+
+
+def test_equal_stories_give_equal_pages(story: Story) -> None:
+    assert render(story) == render(story)
+
+
+def test_sections_come_in_the_order_of_the_argument(story: Story) -> None:
+    order = re.findall(r'<section[^>]* id="(\w+)"', render(story))
+    assert order == [
+        "result",
+        "quality",
+        "stages",
+        "layers",
+        "listen",
+        "untouched",
+        "recipe",
+        "ledger",
+        "environment",
+    ]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_the_story_lacks_is_left_out(story: Story, without: Without, part: str) -> None:
+    page = render(without(**{part: PARTS[part]}))
+    assert sections(page) == sections(render(story)) - set(SECTIONS[part])
+    assert not [target for target in re.findall(r'href="#(\w+)"', page) if f'id="{target}"' not in page]
+
+
+def test_the_least_story_is_a_headline(bare_story: Story) -> None:
+    assert sections(render(bare_story)) == {"result"}
+    assert "0.95×" in render(bare_story)  # noqa: RUF001
+
+
+def test_one_row_is_a_ledger_without_a_drawing(story: Story, without: Without) -> None:
+    page = render(without(rows=story.rows[:1]))
+    assert "ledger" in sections(page) and "stages" not in sections(page)
+
+
+def test_rows_may_lack_metrics(story: Story, without: Without) -> None:
+    unscored = {**story.rows[1], "metrics": {}}
+    assert "ledger" in sections(
+        render(without(rows=[story.rows[0], unscored, {**story.rows[2], "metrics": {"stoi": float("nan")}}]))
+    )
+
+
+def test_what_users_write_stays_text(story: Story, without: Without) -> None:
+    hostile = '<script>alert("x")</script>'
+    wave = story.examples[0].noisy
+    page = render(
+        without(
+            title=hostile,
+            recipe=hostile,
+            environment={hostile: hostile},
+            rows=[{**row, "stage": hostile} for row in story.rows],
+            examples=[Example(hostile, hostile, 16000, wave, wave, wave)],
+        )
+    )
+    assert page.count("<script>") == 1 and hostile not in page
+
+
+def test_three_examples_of_five_seconds_stay_below_four_megabytes(story: Story, without: Without) -> None:
+    def longer(wave: np.ndarray) -> np.ndarray:
+        return np.resize(wave, 5 * 16000)
+
+    noisy = story.examples[0]
+    sides = (noisy.noisy, noisy.uncompressed, noisy.compressed, noisy.clean)
+    example = Example("five seconds", "", 16000, *map(longer, sides))
+    assert len(render(without(examples=[example] * 3))) < 4e6
+
+
+def test_silence_and_clipping_are_drawn_too(without: Without) -> None:
+    silent, loud = np.zeros(16000, np.float32), 3 * np.ones(16000, np.float32)
+    page = render(without(examples=[Example("odd", "", 16000, loud, silent, silent)]))
+    assert page.count("<audio") == 3
+
+
+def test_the_bytes_of_the_table_add_up_to_the_file(story: Story) -> None:
+    assert "3.02 kB (2.1 % of the file)" in render(story)
+
+
+def test_markdown_has_the_headline_and_both_tables(story: Story, bare_story: Story) -> None:
+    text = render_markdown(story)
+    assert text.startswith("**28.2× smaller**")  # noqa: RUF001
+    line = story.comparison["metrics"]["si_sdr"]
+    assert f"| SI-SDR dB | {line['noisy']:.2f} | {line['uncompressed']:.2f} |" in text
+    assert "| 08-distill | 129 kB | 139,440 |" in text
+    assert len(render_markdown(bare_story).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (14_210, "14.2 kB"),
+        (999_400, "999 kB"),
+        (999_900, "1.00 MB"),
+        (120_869_508, "121 MB"),
+        (None, words.DASH),
+    ],
+)
+def test_sizes_have_three_figures(count: int | None, text: str) -> None:
+    assert words.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0123, "+0.012"),
+        (-0.0123, f"{words.MINUS}0.012"),
+        (-0.0001, "0.000"),
+        (0.0, "0.000"),
+        (float("nan"), words.DASH),
+    ],
+)
+def test_signs_are_shown_unless_it_rounds_to_zero(value: float, text: str) -> None:
+    assert words.signed(value, 3) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.44, "0.4 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+        (None, words.DASH),
+    ],
+)
+def test_durations_read_as_people_say_them(seconds: float | None, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+def test_what_was_reached_at_each_size_is_the_last_stage_there() -> None:
+    assert settled([400, 200, 200, 100, 101, 40, 41]) == [0, 2, 4, 6]
+
+
+def test_the_share_of_the_gain_is_told_only_where_the_gain_is_certain() -> None:
+    line = {"noisy": 1.0, "uncompressed": 2.0, "compressed": 1.9, "difference": -0.1, "low": -0.2, "high": 0}
+    certain, doubtful = {**line, "gain": {"low": 0.8}}, {**line, "gain": {"low": -0.1}}
+    assert lines({"stoi": certain})[0].kept == pytest.approx(0.9)
+    assert lines({"stoi": doubtful})[0].kept is None
+
+
+def test_undefined_scores_are_dashes_and_are_counted(bare_story: Story) -> None:
+    empty = dict.fromkeys(("noisy", "uncompressed", "compressed", "difference", "low", "high"))
+    line = {**empty, "gain": dict.fromkeys(("mean", "low", "high")), "utterances": 0, "undefined": 4}
+    page = render(replace(bare_story, comparison={"metrics": {"stoi": line}, "groups": {}}))
+    assert "4 without STOI" in page and words.DASH in page and not re.search(r"\b(None|nan)\b", page)
