@@ -10,6 +10,7 @@ import math
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tarfile import TarError
 from typing import Any
 
 import soundfile
@@ -33,8 +34,8 @@ def load_corpus(path: str | Path, where: Where | None = None) -> CutSet:
     """The clips at `path` for which every condition of `where` holds, in the order of the source.
 
     `path` is a folder of audio (the speaker is the folder a file lies in), a JSONL manifest with one clip a
-    line and paths relative to itself, a lhotse manifest of recordings or cuts, a folder with any of these, or a
-    Shar folder (its audio is held in memory, still encoded). Of several channels the first is taken.
+    line and paths relative to itself, a lhotse manifest of recordings or cuts, a folder with any of these, or
+    a Shar folder (its audio is held in memory, still encoded). Of several channels the first is taken.
 
     `where` maps a field to the value or list of values it must have; "!value" excludes:
     {"split": "train", "corpus": ["!ljspeech", "!kathleen"]}. Raises DataError with file and line for what
@@ -179,7 +180,7 @@ def _header(file: Path, name: str, place: str, complain: Complaint) -> Recording
     try:
         info = soundfile.info(file)
     except (soundfile.SoundFileError, OSError) as error:
-        why = f"could not read its header ({_reason(error)})" if file.exists() else "there is no such file"
+        why = f"could not read its header ({reason(error)})" if file.exists() else "there is no such file"
         complain(place, f"expected audio in {file.name}, {why}")
         return None
     if not 0 < info.frames < MAX_FRAMES:
@@ -189,7 +190,8 @@ def _header(file: Path, name: str, place: str, complain: Complaint) -> Recording
     return _recording(file, name, info.samplerate, info.frames, info.channels)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """The last part of an error's text, which says what happened."""
     return str(error).strip().splitlines()[-1].split(": ")[-1] if str(error) else type(error).__name__
 
 
@@ -296,8 +298,8 @@ def _shar(path: Path, conditions: _Conditions, complain: Complaint) -> Iterator[
             for origin in ("shard_origin", "shar_epoch"):
                 (cut.custom or {}).pop(origin, None)
             yield from _kept(cut, str(path), conditions, complain)
-    except (OSError, EOFError, KeyError, ValueError, AssertionError) as error:
-        raise DataError(f"{path}: expected a Shar folder, lhotse cannot read it ({_reason(error)})") from None
+    except (OSError, EOFError, KeyError, ValueError, AssertionError, TarError) as error:
+        raise DataError(f"{path}: expected a Shar folder, lhotse cannot read it ({reason(error)})") from None
 
 
 def _kept(cut: Any, place: str, conditions: _Conditions, complain: Complaint) -> Iterator[MonoCut]:
