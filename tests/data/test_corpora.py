@@ -154,7 +154,7 @@ def test_lhotse_paths_beside_the_manifest_are_found_from_anywhere(
 BAD_LINES = {
     "{": "line 2: expected a JSON object",
     "[1]": "line 2: expected a JSON object, got list",
-    '{"id": "x", "text": "no audio"}': "line 2: expected a field 'path', or 'clean' and 'noisy', got id, text",
+    '{"id": "x", "text": "no audio"}': "line 2: expected a field 'path', or 'clean' and 'noisy', got id",
     '{"path": "a", "duration": -1}': "line 2: expected duration to be a number of at least 0.001, got -1",
     '{"path": "a", "sample_rate": "x"}': "line 2: expected sample_rate to be a number of at least 1",
     '{"path": "gone.wav"}': "line 2: expected audio in gone.wav, there is no such file",
