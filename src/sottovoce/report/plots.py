@@ -19,7 +19,7 @@ from sottovoce.report import words
 INK, QUIET, GRID, PATH, PAPER = "#010101", "#020202", "#030303", "#040404", "#050505"
 NAMES = {INK: "--ink", QUIET: "--quiet", GRID: "--line", PATH: "--compressed", PAPER: "--card"}
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {                           # matplotlib types every name of a setting; that helps nobody here
     "svg.fonttype": "none",              # text stays text: selectable, and set in the page's own font
     "font.size": 11,
     "axes.edgecolor": GRID,
