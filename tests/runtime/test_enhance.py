@@ -13,7 +13,8 @@ from conftest import HOP, RATE
 
 from sottovoce.errors import DataError, SottovoceError
 from sottovoce.runtime import audio, enhance
-from sottovoce.runtime.enhance import enhance_file, enhance_paths, enhance_pcm, enhanced_share
+from sottovoce.runtime.blocks import enhanced_share, resampled
+from sottovoce.runtime.enhance import enhance_file, enhance_paths, enhance_pcm
 
 
 def tone(frames, rate, channels=1):
@@ -209,6 +210,13 @@ def test_bad_files_are_listed_and_good_ones_done(session, tmp_path):
     assert sorted(result.target for result in results if not result.error) == written
 
 
+def test_a_file_shorter_than_its_header_says_is_refused(session, tmp_path, monkeypatch):
+    source = write(tmp_path / "in.wav", tone(3_000, RATE))
+    monkeypatch.setattr(sf.SoundFile, "frames", property(lambda file: 4_000))
+    with pytest.raises(DataError, match=r"in\.wav: expected 4000 samples as its header says, got 3000"):
+        enhance_file(session, source, tmp_path / "out.wav")
+
+
 def test_a_folder_without_audio_is_an_error_of_its_own(session, tmp_path):
     (tmp_path / "in").mkdir()
     (result,) = enhance_paths(session, [tmp_path / "in"], tmp_path / "out")
@@ -221,8 +229,18 @@ def test_the_input_is_never_overwritten(session, tmp_path):
     with pytest.raises(DataError, match="got the input itself"):
         enhance_file(session, source, tmp_path / "." / "in.wav")
     (result,) = enhance_paths(session, [tmp_path], tmp_path)
-    assert "got the input itself" in result.error
+    assert result.error == f"{source}: expected an output that is no input, got {source}"
     assert source.read_bytes() == before
+
+
+def test_an_input_of_the_same_batch_is_never_overwritten(session, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "x.wav", tone(3_000, RATE))
+    before = (tmp_path / "b" / "x.wav").read_bytes()
+    results = enhance_paths(session, [tmp_path / "a", tmp_path / "b"], tmp_path / "b")
+    assert all("expected an output that is no input" in result.error for result in results)
+    assert (tmp_path / "b" / "x.wav").read_bytes() == before
 
 
 def test_one_file_goes_to_one_file_or_into_a_folder(session, tmp_path):
@@ -332,15 +350,21 @@ def test_a_pipe_gives_what_a_file_gives(session, speech, length):
 def test_a_pipe_answers_each_hop_as_soon_as_the_model_can(session, speech):
     class Source(io.BytesIO):
         def read(self, size=-1):
-            heard.append(out.tell())
+            heard.append(out.flushed)
             return super().read(min(size, 100))  # as little at a time as pipes may give
 
-    heard, out = [], io.BytesIO()
+    class Target(io.BytesIO):
+        flushed = 0
+
+        def flush(self):
+            self.flushed = self.tell()
+
+    heard, out = [], Target()
     source = Source(pcm(speech[: 10 * HOP]))
     enhance_pcm(session, source, out)
     at_start_of_hop = heard[::4][:10]  # 320 bytes take four reads
     assert at_start_of_hop == [max(hop - 1, 0) * 2 * HOP for hop in range(10)]
-    assert out.tell() == 10 * 2 * HOP
+    assert out.flushed == 10 * 2 * HOP
 
 
 def test_half_a_sample_at_the_end_of_a_pipe_is_named(session, speech):
@@ -361,6 +385,6 @@ def test_a_reader_that_goes_away_ends_the_pipe_quietly(session, speech):
 def test_resampled_blocks_equal_the_whole_resampled():
     samples = tone(20_000, 44_100, 2).astype(np.float32)
     whole = soxr.resample(samples, 44_100, 16_000)
-    blocks = np.concatenate([*enhance._resampled(np.split(samples, [1, 500, 7_000]), 44_100, 16_000)])
+    blocks = np.concatenate([*resampled(np.split(samples, [1, 500, 7_000]), 44_100, 16_000)])
     np.testing.assert_allclose(blocks[: len(whole)], whole[: len(blocks)], atol=1e-5)
     assert abs(len(blocks) - len(whole)) <= 1

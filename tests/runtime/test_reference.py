@@ -104,9 +104,10 @@ def test_stft_agrees_with_torch():
     np.testing.assert_allclose(value, torch.view_as_real(expected.transpose(1, 2)).numpy(), atol=1e-4)
 
 
-def test_lstm_agrees_with_torch():
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_lstm_agrees_with_torch(batch):
     torch = pytest.importorskip("torch")
-    tensors, inputs = example("lstm")
+    tensors, inputs = example("lstm", batch=batch)
     layer = torch.nn.LSTM(5, HIDDEN, batch_first=True)
     layer.load_state_dict({f"{role}_l0": torch.from_numpy(array) for role, array in tensors.items()})
     with torch.no_grad():

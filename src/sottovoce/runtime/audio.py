@@ -83,7 +83,7 @@ def blocks_of(file: sf.SoundFile, frames: int) -> Iterator[Array]:
             )
         done += len(block)
         yield block
-    # The length of an MP3 is an estimate; everywhere else a shorter file than promised has lost its end.
+    # What is said of the length of an MP3 may be an estimate; any other file has lost something.
     if done != file.frames and file.format != "MP3":
         raise DataError(f"{file.name}: expected {file.frames} samples as its header says, got {done}")
 
@@ -121,7 +121,10 @@ def writing(path: Path, form: Form, rate: int, channels: int) -> Iterator[Callab
             finally:
                 if sink.failure is not None:
                     raise sink.failure
+            os.fsync(sink.fileno())
         part.replace(path)
+    except sf.SoundFileError as error:
+        raise DataError(f"{path}: cannot be written: {_reason(error)}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
     finally:

@@ -1,16 +1,15 @@
 """Enhances files, folders and pipes: any rate, channels and length, and the output fits the input."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import tee
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import soxr
 
 from sottovoce.errors import DataError, SottovoceError
 from sottovoce.runtime.audio import CONTAINERS, blocks_of, form_for, reading, writing
+from sottovoce.runtime.blocks import enhance_blocks, enhanced_share
 from sottovoce.runtime.reference import Array
 from sottovoce.runtime.session import Session
 
@@ -30,37 +29,6 @@ class Result:
     error: str = ""        # why there is no output; empty if there is one
 
 
-def enhanced_share(wet: float, attenuation_limit_db: float | None) -> float:
-    """The share of the enhanced signal in the output; the rest is the input as it came.
-
-    Of the input, 1 - `wet` is kept. Under a limit of L dB, 10^(-L / 20) of the input is left in the enhanced
-    signal, so that what the model takes away entirely becomes L dB weaker and no more; 0 dB gives back the
-    input.
-    Raises SottovoceError unless 0 <= wet <= 1 and the limit is not negative.
-    """
-    if not 0 <= wet <= 1:
-        raise SottovoceError(f"wet: expected a share in 0..1, got {wet}")
-    if attenuation_limit_db is None:
-        return wet
-    if not attenuation_limit_db >= 0:
-        raise SottovoceError(f"attenuation limit: expected 0 dB or more, got {attenuation_limit_db}")
-    return wet * (1 - 10 ** (-attenuation_limit_db / 20))
-
-
-def enhance_blocks(session: Session, blocks: Iterable[Array], rate: int, share: float) -> Iterator[Array]:
-    """Enhanced blocks for blocks [frames, channels] at `rate` Hz, of the same sizes and aligned with them.
-
-    Each channel is enhanced on its own. Above half the model's sample rate the output holds only the
-    unenhanced `1 - share` of the input: the model cannot clean that band, and its noise would remain.
-    """
-    dry, noisy = tee(blocks)
-    at_model = _resampled(noisy, rate, session.sample_rate)
-    enhanced = (block.T for block in session.stream(np.ascontiguousarray(block.T) for block in at_model))
-    wet = _Tap(_resampled(enhanced, session.sample_rate, rate))
-    for block in dry:
-        yield np.float32(share) * wet.draw(block) + np.float32(1 - share) * block
-
-
 def enhance_file(
     session: Session,
     source: Path,
@@ -76,8 +44,10 @@ def enhance_file(
     model's sample rate only the unenhanced share of the input remains. Memory does not grow with the length.
     Raises DataError if either file cannot be used; then there is no target.
     """
-    share = enhanced_share(wet, attenuation_limit_db)
-    source, target = Path(source), Path(target)
+    return _enhance(session, Path(source), Path(target), enhanced_share(wet, attenuation_limit_db), progress)
+
+
+def _enhance(session: Session, source: Path, target: Path, share: float, progress: Progress | None) -> Result:
     if target.exists() and source.exists() and target.samefile(source):
         raise DataError(f"{target}: expected an output other than the input, got the input itself")
     with reading(source) as file:
@@ -116,7 +86,7 @@ def enhance_paths(
     input is a result with its error and does not stop the others. Raises SottovoceError if nothing can be
     done.
     """
-    enhanced_share(wet, attenuation_limit_db)
+    share = enhanced_share(wet, attenuation_limit_db)
     inputs, output = [Path(path) for path in inputs], Path(output)
     if not inputs:
         raise SottovoceError("enhance: expected at least one file or folder, got none")
@@ -128,25 +98,20 @@ def enhance_paths(
         raise SottovoceError(f"{folder}: expected a folder to write to, got: {error.strerror}") from error
     results = []
     taken: dict[Path, Path] = {}                                     # target -> its source
-    for source, name in _listed(inputs, output):
+    listed = list(_listed(inputs, output))
+    originals = {source.resolve() for source, _ in listed}
+    for source, name in listed:
         try:
             if name is None:
                 raise DataError(f"{source}: expected a folder with audio files, got none in it")
             target = output if to_file else _writable_name(source, output / name)
             if target in taken:
                 raise DataError(f"{source}: expected its own output, got {target} as for {taken[target]}")
-            taken[target] = source
+            if target.resolve() in originals:
+                raise DataError(f"{source}: expected an output that is no input, got {target}")
             target.parent.mkdir(parents=True, exist_ok=True)
-            results.append(
-                enhance_file(
-                    session,
-                    source,
-                    target,
-                    wet=wet,
-                    attenuation_limit_db=attenuation_limit_db,
-                    progress=progress,
-                )
-            )
+            results.append(_enhance(session, source, target, share, progress))
+            taken[target] = source
         except SottovoceError as error:
             results.append(Result(source, error=str(error)))
         except OSError as error:
@@ -180,41 +145,6 @@ def enhance_pcm(
         return
     if left_over:
         raise DataError("standard input: expected 16-bit samples, got an odd number of bytes")
-
-
-class _Tap:
-    """Draws as much as it is asked from blocks [any, channels]; zeros follow when they have ended."""
-
-    def __init__(self, blocks: Iterator[Array]) -> None:
-        self.blocks = blocks
-        self.held: Array | None = None
-
-    def draw(self, like: Array) -> Array:
-        """The next samples, of the shape of `like` [frames, channels]."""
-        parts = [] if self.held is None else [self.held]
-        missing = len(like) - sum(map(len, parts))
-        while missing > 0:
-            part = next(self.blocks, None)
-            parts.append(np.zeros((missing, like.shape[1]), np.float32) if part is None else part)
-            missing -= len(parts[-1])
-        drawn = np.concatenate(parts)
-        self.held = drawn[len(like) :]
-        return drawn[: len(like)]
-
-
-def _resampled(blocks: Iterable[Array], rate: int, wanted: int) -> Iterator[Array]:
-    """Blocks [any, channels] at `wanted` Hz for blocks at `rate` Hz, aligned with them."""
-    if rate == wanted:
-        yield from blocks
-        return
-    stream, channels = None, 0
-    for block in blocks:
-        if stream is None:
-            channels = block.shape[1]
-            stream = soxr.ResampleStream(rate, wanted, channels, dtype="float32")
-        yield stream.resample_chunk(np.ascontiguousarray(block))
-    if stream is not None:
-        yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
 
 
 def _listed(inputs: Sequence[Path], output: Path) -> Iterator[tuple[Path, Path | None]]:

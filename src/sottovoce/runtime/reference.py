@@ -90,16 +90,21 @@ def lstm(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], stat
     """Hidden values [B, T, H] of one LSTM layer over [B, T, I]; gates in torch's order i, f, g, o."""
     (x,) = inputs
     batch, frames = x.shape[:2]
-    size = attributes["hidden"]
+    size = tensors["weight_hh"].shape[1]
     hidden = state.get("hidden", _zeros(x, size))                              # [B, H]
     cell = state.get("cell", _zeros(x, size)).copy()
-    recurrent = tensors["weight_hh"].T
+    recurrent = tensors["weight_hh"]
     given = x @ tensors["weight_ih"].T + (tensors["bias_ih"] + tensors["bias_hh"])
     by_time = np.ascontiguousarray(given.swapaxes(0, 1))                       # [T, B, 4H]
     value = np.empty((frames, batch, size), np.float32)
     fed_back = np.empty((batch, 4 * size), np.float32)
     for gates, after in zip(by_time, value, strict=True):
-        gates += np.matmul(hidden, recurrent, out=fed_back)
+        # For a few waveforms a matrix-vector product each is up to twice as fast as one matrix product.
+        if batch <= 4:
+            np.matmul(recurrent, hidden[:, :, None], out=fed_back[:, :, None])
+        else:
+            np.matmul(hidden, recurrent.T, out=fed_back)
+        gates += fed_back
         new = gates[:, 2 * size : 3 * size]
         _sigmoid_in_place(gates[:, : 2 * size])
         np.tanh(new, out=new)

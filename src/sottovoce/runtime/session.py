@@ -29,7 +29,7 @@ class Session:
         self.sample_rate = rate
         self.hop, self.delay = self._timing()
         self._state: State = {}
-        self._fresh(1)
+        self._after_silence(1, hops=1)                           # shows whether the model runs at all
 
     def run(self, *inputs: Array) -> Array:
         """Enhanced waveform [N] or [B, N] of a noisy one of that shape, as if nothing had come before.
@@ -100,7 +100,7 @@ class Session:
     @state.setter
     def state(self, state: Mapping[str, Array]) -> None:
         arrays = {name: np.array(array, np.float32) for name, array in state.items()}
-        fresh = self._fresh(_batch(arrays)) if arrays else {}
+        fresh = self._after_silence(_batch(arrays), hops=0) if arrays else {}
         for name in sorted(fresh.keys() | arrays.keys()):
             wanted, came = (str(of[name].shape) if name in of else "nothing" for of in (fresh, arrays))
             if wanted != came:
@@ -121,11 +121,11 @@ class Session:
             after |= {f"{node.name}.{key}": array for key, array in kept.items()}
         return values[self.graph.outputs[0]], after
 
-    def _fresh(self, batch: int) -> State:
-        """The state at the start: what no frames at all leave behind. Raises FormatError if that fails."""
+    def _after_silence(self, batch: int, hops: int) -> State:
+        """The state that silence leaves behind, zeros after no hops. Raises FormatError if that fails."""
         try:
-            return self._execute(np.zeros((batch, 0), np.float32), {})[1]
-        except (LookupError, ValueError, TypeError) as error:
+            return self._execute(np.zeros((batch, hops * self.hop), np.float32), {})[1]
+        except (LookupError, ValueError, TypeError, MemoryError) as error:
             raise FormatError(f"model: its graph and tensors do not fit together ({error})") from error
 
     def _timing(self) -> tuple[int, int]:
@@ -137,6 +137,8 @@ class Session:
         n_fft, hop = (ends[0].attributes.get(name) for name in ("n_fft", "hop"))
         if not isinstance(n_fft, int) or not isinstance(hop, int) or hop < 1 or n_fft < hop or n_fft % hop:
             raise FormatError(f"model: expected an n_fft of whole hops, got n_fft {n_fft!r} and hop {hop!r}")
+        if ends[0].attributes != ends[1].attributes:
+            raise FormatError("model: expected an istft that undoes its stft, got other settings")
         return hop, n_fft - hop
 
     def _checked(self, inputs: tuple[Array, ...]) -> Array:
