@@ -31,7 +31,8 @@ Function = Callable[[ArrayLike, ArrayLike, int], float]
 PESQ_BOTTOM = 1.0
 SI_SDR_LIMIT = 100.0                 # dB, to both sides; float32 audio resolves no more
 DNSMOS_RATE = 16000
-DNSMOS_SAMPLES = 144160              # 9.01 s, what its network takes
+DNSMOS_SECONDS = 9.01                # what its network takes
+DNSMOS_SAMPLES = 144160
 DNSMOS_OVERALL = (-0.06766283, 1.11546468, 0.04602535)     # network output -> MOS, highest power first
 
 
@@ -64,7 +65,7 @@ def stoi(estimate: ArrayLike, reference: ArrayLike, sample_rate: int = 16000) ->
         warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
         try:
             return 100 * float(measured(reference, estimate, sample_rate))
-        except (RuntimeWarning, ValueError):             # ValueError: not even one frame
+        except (RuntimeWarning, np.exceptions.AxisError):  # the latter where there is not even one frame
             return np.nan
 
 
@@ -94,10 +95,10 @@ def dnsmos(estimate: ArrayLike, reference: ArrayLike | None = None, sample_rate:
     length = len(signal)
     while length < DNSMOS_SAMPLES:                       # by doubling, which sets how many windows there are
         length *= 2
-    windows = max(1, length // DNSMOS_RATE - 9)
-    starts = [window * DNSMOS_RATE % len(signal) for window in range(windows)]
+    windows = range(max(1, length // DNSMOS_RATE - 9))
     # Of a repeated signal many windows are the same again, and nothing here costs more than the network.
-    scores = {start: _overall(_from(start, signal)) for start in dict.fromkeys(starts)}
+    starts = [second * DNSMOS_RATE % len(signal) for second in windows if _whole(second)]
+    scores = {start: _overall(signal, start) for start in dict.fromkeys(starts)}
     return float(np.mean([scores[start] for start in starts]))
 
 
@@ -146,20 +147,28 @@ def _pesq(estimate: ArrayLike, reference: ArrayLike, sample_rate: int, mode: str
     estimate, reference = _pair(estimate, reference)
     if _silent(reference):
         return np.nan
-    if _silent(estimate):
-        return PESQ_BOTTOM
+    # The package fails on a silent estimate; whether the reference can be scored at all, it alone knows.
+    fallen_silent = _silent(estimate)
+    heard = reference if fallen_silent else estimate
     try:
-        return float(pesq(sample_rate, _loud(reference), _loud(estimate), mode))
+        score = float(pesq(sample_rate, _loud(reference), _loud(heard), mode))
     except (BufferTooShortError, NoUtterancesError):
         return np.nan
+    return PESQ_BOTTOM if fallen_silent else score
 
 
-def _from(start: int, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One window of the endlessly repeated signal."""
-    return np.resize(np.roll(signal, -start), DNSMOS_SAMPLES)
+def _whole(second: int) -> bool:
+    """Whether the window from that second counts.
+
+    In the published code rounding makes windows 7 to 23 a sample short, and it leaves them out; so do we, for
+    a score is there to be compared.
+    """
+    return int((second + DNSMOS_SECONDS) * DNSMOS_RATE) - second * DNSMOS_RATE >= DNSMOS_SAMPLES
 
 
-def _overall(window: NDArray[np.float32]) -> float:
+def _overall(signal: NDArray[np.float32], start: int) -> float:
+    """The score of the window at that sample of the endlessly repeated signal."""
+    window = signal.take(np.arange(start, start + DNSMOS_SAMPLES), mode="wrap")
     output: Any = _dnsmos_network().run(None, {"input_1": window[None]})[0]
     return float(np.polyval(DNSMOS_OVERALL, float(output[0, 2])))
 

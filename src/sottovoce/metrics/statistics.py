@@ -39,9 +39,9 @@ def mean_interval(
         )
     defined = given[~np.isnan(given)]
     if len(defined) < 2:
-        return Interval(float(defined[0]) if len(defined) else math.nan, math.nan, math.nan)
+        return Interval(_mean(defined), math.nan, math.nan)
     low, high = np.quantile(_resampled_means(defined, resamples, seed), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(defined.mean()), float(low), float(high))
+    return Interval(_mean(defined), float(low), float(high))
 
 
 def paired_bootstrap(
@@ -55,6 +55,12 @@ def paired_bootstrap(
     if len(first) != len(second):
         raise SottovoceError(f"bootstrap: expected {len(first)} values in b, as in a, got {len(second)}")
     return mean_interval(second - first, resamples=resamples, seed=seed, level=level)
+
+
+def means(scores: Sequence[Scores]) -> dict[str, float]:
+    """The mean of every metric over the utterances where it is defined; NaN where it is on none."""
+    columns = {name: np.array([found[name] for found in scores], np.float64) for name in _metrics_of(scores)}
+    return {name: _mean(column[~np.isnan(column)]) for name, column in columns.items()}
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ def compare(
     sides = {"noisy": noisy, "uncompressed": uncompressed, "compressed": compressed}
     names = _common_metrics(sides)
     if groups is not None and len(groups) != len(noisy):
-        raise SottovoceError(f"comparison: groups: expected one an utterance, {len(noisy)}, got {len(groups)}")
+        raise SottovoceError(f"comparison: groups: expected {len(noisy)} labels, got {len(groups)}")
     tables = {name: _table(name, sides) for name in names}
 
     def lines(chosen: NDArray[np.bool_]) -> dict[str, Line]:
@@ -157,20 +163,19 @@ def _table(metric: str, sides: Mapping[str, Sequence[Scores]]) -> Array:
 def _line(table: Array, resamples: int, seed: int, level: float) -> Line:
     # Only utterances with all three, so that the difference of the means is the mean of the differences.
     noisy, uncompressed, compressed = table[:, ~np.isnan(table).any(axis=0)]
-    count = len(noisy)
-
-    def mean(values: Array) -> float:
-        return float(values.mean()) if count else math.nan
-
     return Line(
-        noisy=mean(noisy),
-        uncompressed=mean(uncompressed),
-        compressed=mean(compressed),
+        noisy=_mean(noisy),
+        uncompressed=_mean(uncompressed),
+        compressed=_mean(compressed),
         difference=paired_bootstrap(uncompressed, compressed, resamples=resamples, seed=seed, level=level),
         gain=paired_bootstrap(noisy, uncompressed, resamples=resamples, seed=seed, level=level),
-        utterances=count,
-        undefined=table.shape[1] - count,
+        utterances=len(noisy),
+        undefined=table.shape[1] - len(noisy),
     )
+
+
+def _mean(values: Array) -> float:
+    return float(values.mean()) if len(values) else math.nan
 
 
 def _resampled_means(values: Array, resamples: int, seed: int) -> Array:
@@ -184,23 +189,33 @@ def _resampled_means(values: Array, resamples: int, seed: int) -> Array:
 
 
 def _common_metrics(sides: Mapping[str, Sequence[Scores]]) -> list[str]:
-    """The metrics that every utterance of every side has."""
-    count = len(sides["noisy"])
-    names = list(sides["noisy"][0]) if count else []
-    for side, scores in sides.items():
-        if len(scores) != count or not count:
-            raise SottovoceError(f"comparison: {side}: expected {count or 'some'} utterances, got {len(scores)}")
-        for number, found in enumerate(scores):
-            if set(found) != set(names):
-                difference = f"expected {', '.join(names)}, got {', '.join(found)}"
-                raise SottovoceError(f"comparison: {side}: utterance {number}: {difference}")
+    """The metrics of every side. Raises SottovoceError if the sides differ in them or in length."""
+    (first, first_scores), *rest = sides.items()
+    names = _metrics_of(first_scores)
+    for side, scores in rest:
+        if len(scores) != len(first_scores):
+            wanted = f"{len(first_scores)} utterances as in {first}"
+            raise SottovoceError(f"comparison: {side}: expected {wanted}, got {len(scores)}")
+        if set(found := _metrics_of(scores)) != set(names):
+            difference = f"expected {', '.join(names)} as in {first}, got {', '.join(found)}"
+            raise SottovoceError(f"comparison: {side}: {difference}")
+    return names
+
+
+def _metrics_of(scores: Sequence[Scores]) -> list[str]:
+    """The metrics that all the utterances have. Raises SottovoceError if they differ in them."""
+    names = list(scores[0]) if scores else []
+    for number, found in enumerate(scores):
+        if set(found) != set(names):
+            difference = f"expected {', '.join(names)} as in the first, got {', '.join(found)}"
+            raise SottovoceError(f"scores: utterance {number}: {difference}")
     return names
 
 
 def _values(values: ArrayLike, name: str) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
-        raise SottovoceError(f"bootstrap: {name}: expected one value an utterance, got {list(array.shape)}")
+        raise SottovoceError(f"bootstrap: {name}: expected [utterances], got {list(array.shape)}")
     return array
 
 
