@@ -136,7 +136,9 @@ def test_however_the_parent_ends_its_workers_end_quietly(how: signal.Signals, tm
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system tells no thread counts")
-def test_a_worker_keeps_to_one_thread(pairs: list[Pair]) -> None:
+def test_a_worker_keeps_to_one_thread(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in scoring.THREAD_LIMITS:
+        monkeypatch.setenv(name, "2")
     scoring.close()
     score(pairs[:1], ["si_sdr", "stoi"], workers=1)
     status = Path(f"/proc/{scoring._idle[0]._process.pid}/status").read_text()
