@@ -165,8 +165,10 @@ def export(
         raise SottovoceError(f"{error.name} is not installed; exporting needs: pip install 'sottovoce[onnx]'") from None
     from sottovoce.artefact.file import load
 
-    for line in save_onnx(load(model), output):
-        terminal.out.print(line, highlight=False)
+    left = save_onnx(load(model), output)
+    terminal.out.print(f"{output}: {output.stat().st_size} bytes", highlight=False)
+    for name, reason in left.items():
+        terminal.out.print(f"  not packed: {name}: {reason}", highlight=False, markup=False)
 
 
 @data_app.command()

@@ -1,7 +1,7 @@
 """A torch model as an artefact: its weights as their forms store them, its computation as a graph. The one bridge."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ _FUNCTIONS: dict[Any, str] = {
 }
 
 
-def pack(model: nn.Module, **meta: Any) -> Artefact:
+def pack(model: nn.Module, meta: Mapping[str, Any] | None = None) -> Artefact:
     """The artefact of a model with its forms; `meta` goes along, JSON values only.
 
     Raises SottovoceError naming the first operation that the format does not know.
@@ -31,7 +31,7 @@ def pack(model: nn.Module, **meta: Any) -> Artefact:
     tensors = {weight.name: weight.stored() for weight in named}
     kept = {weight.name: reason for weight in named if (reason := _uncompressed(weight))}
     parameters = sum(weight.value.numel() for weight in named)
-    return Artefact(trace(plain(model)), tensors, {**meta, "parameters": parameters, "not_compressed": kept})
+    return Artefact(trace(plain(model)), tensors, {**(meta or {}), "parameters": parameters, "not_compressed": kept})
 
 
 def _uncompressed(weight: Weight) -> str:

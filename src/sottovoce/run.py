@@ -29,6 +29,7 @@ from sottovoce.checkpoints import Progress, load_tensors, save_tensors
 from sottovoce.errors import FormatError, RecipeError
 from sottovoce.files import write_bytes, write_text
 from sottovoce.ledger import Row, read_ledger, write_ledger
+from sottovoce.metrics.statistics import means
 from sottovoce.models import build
 from sottovoce.packing import pack
 from sottovoce.recipe import Recipe, Stage
@@ -114,7 +115,7 @@ class Run:
             bytes=len(encode(artefact)), paper_bytes=round(paper_bytes(artefact)),
             parameters=artefact.meta["parameters"],
             nonzeros=sum(int(weight.value.count_nonzero()) for weight in learned(model)),
-            metrics=self._means(model), details=self._details.pop() if self._details else {},
+            metrics=means(self.task.scores(on_arrays(model), "dev")), details=self._details.pop() if self._details else {},
             steps=self._steps, seconds=spent.seconds if spent else time.monotonic() - began,
             data_wait=spent.data_wait if spent else 0.0,
         )
@@ -124,10 +125,6 @@ class Run:
         self._file(place, ".progress").unlink(missing_ok=True)
         self._fitted, self._steps = None, 0
         self._pass(row)
-
-    def _means(self, model: nn.Module) -> dict[str, float]:
-        scores = self.task.scores(on_arrays(model), "dev")
-        return {name: sum(score[name] for score in scores) / len(scores) for name in (scores[0] if scores else {})}
 
     def _finished(self, place: str) -> bool:
         row = next((row for row in self._ledger if row.stage == place), None)
@@ -225,8 +222,8 @@ class Run:
     def artefact(self, model: nn.Module) -> Artefact:
         """The model as it is shipped, with where it comes from."""
         rows = [row.lasting() for row in self.rows]
-        return pack(model, **self.identity, name=self.recipe.name, task=self.task.name,
-                    sample_rate=self.task.sample_rate, recipe=self.recipe.text, rows=rows)
+        origin = {"name": self.recipe.name, "task": self.task.name, "sample_rate": self.task.sample_rate}
+        return pack(model, {**origin, **self.identity, "recipe": self.recipe.text, "rows": rows})
 
 
 def on_arrays(model: nn.Module) -> Callable[..., Any]:

@@ -100,7 +100,8 @@ def fit(
     the same weights, bit for bit, on the same machine. Raises TrainingError when the loss is no longer a number.
     """
     accelerator = Accelerator()
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # By name, not as registered: a model read from a checkpoint has got its forms in another order.
+    parameters = [parameter for _, parameter in sorted(model.named_parameters()) if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=schedule.lr, amsgrad=True)
     runner, optimizer = accelerator.prepare(model, optimizer)
     tally = _Tally()
@@ -114,7 +115,7 @@ def fit(
         now = time.monotonic()
         tally.waited += now - clock
         torch.manual_seed(seed * 1_000_003 + step)           # dropout, for one, repeats after a restart
-        value = _step(accelerator, runner, optimizer, batch, loss, penalties, schedule, step)
+        value = _step(accelerator, runner, parameters, optimizer, batch, loss, penalties, schedule, step)
         if step >= 0.9 * schedule.steps:
             tally.late_loss, tally.late_steps = tally.late_loss + value, tally.late_steps + 1
         tally.seconds += time.monotonic() - clock
@@ -127,8 +128,8 @@ def fit(
     return Fitted(tally.late_loss / max(1, tally.late_steps), tally.seconds, tally.waited / max(tally.seconds, 1e-9))
 
 
-def _step(accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Any, loss: Loss,
-          penalties: Sequence[Callable[[], Tensor]], schedule: Schedule, step: int) -> float:
+def _step(accelerator: Accelerator, model: nn.Module, parameters: list[nn.Parameter], optimizer: Any, batch: Any,
+          loss: Loss, penalties: Sequence[Callable[[], Tensor]], schedule: Schedule, step: int) -> float:
     for group in optimizer.param_groups:
         group["lr"] = schedule.rate(step)
     batch = type(batch)(*(tuple(tensor.to(accelerator.device) for tensor in part) for part in batch))
@@ -138,7 +139,7 @@ def _step(accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: Any
     total = value + sum(penalty() for penalty in penalties)
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(total)
-    accelerator.clip_grad_norm_(model.parameters(), schedule.clip)
+    accelerator.clip_grad_norm_(parameters, schedule.clip)
     optimizer.step()
     return float(value.detach())
 

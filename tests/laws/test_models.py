@@ -26,7 +26,7 @@ def noise(samples: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("samples", [1, 160, 161, 4000])
 def test_torch_and_the_file_agree(name: str, settings: dict[str, Any], samples: int) -> None:
     model, waveform = toy.built(name, settings), noise(samples)
-    session = Session(decode(encode(pack(model, sample_rate=16000))))
+    session = Session(decode(encode(pack(model, {"sample_rate": 16000}))))
     with torch.no_grad():
         expected = model(torch.from_numpy(waveform)[None])[0].numpy()
     assert expected.shape == waveform.shape
@@ -36,7 +36,7 @@ def test_torch_and_the_file_agree(name: str, settings: dict[str, Any], samples: 
 @pytest.mark.parametrize(("name", "settings"), toy.MODEL_CASES)
 @pytest.mark.parametrize("hops", [1, 3])
 def test_streamed_equals_offline(name: str, settings: dict[str, Any], hops: int) -> None:
-    session = Session(pack(toy.built(name, settings), sample_rate=16000))
+    session = Session(pack(toy.built(name, settings), {"sample_rate": 16000}))
     waveform = noise(session.hop * 12)
     padded = np.concatenate([waveform, np.zeros(3 * session.hop, np.float32)])
     block = hops * session.hop

@@ -25,7 +25,7 @@ MAY = {
     "techniques": {"training", "ledger", "artefact", "torch"},
     "packing": {"techniques", "artefact", "models", "torch"},
     "recipe": {"techniques", "tasks", "models", "settings", "torch"},
-    "run": {"recipe", "techniques", "models", "packing", "training", "checkpoints", "ledger", "artefact", "torch"},
+    "run": {"recipe", "metrics", "techniques", "models", "packing", "training", "checkpoints", "ledger", "artefact", "torch"},
     "report": {"jinja2", "markupsafe", "matplotlib", "PIL", "soundfile"},
     "proof": {"run", "report", "metrics", "artefact", "runtime", "tasks"},
     "terminal": {"ledger", "artefact", "runtime", "rich"},

@@ -6,7 +6,7 @@ Values are float32 arrays, batch first, time second. The operations, their input
 |---|---|---|---|
 | stft | waveform [B, N] -> spectrum [B, T, F, 2] (real, imaginary last) | - | n_fft, hop, window |
 | istft | spectrum [B, T, F, 2] -> waveform [B, N] | - | n_fft, hop, window |
-| magnitude | spectrum [B, T, F, 2] -> [B, T, F] | - | - |
+| magnitude | spectrum [B, T, F, 2] -> sqrt(re^2 + im^2 + 1e-12) [B, T, F] | - | - |
 | running_rms | spectrum [B, T, F, 2] -> level [B, T, 1] | - | decay, floor, window_energy |
 | mul, div | a, b -> a * b, a / b, broadcast as numpy does | - | - |
 | log1p, relu, sigmoid | x -> the function of every element | - | - |

@@ -56,12 +56,12 @@ class Cluster:
     A Train or Distill stage after it moves the values and never the codes.
     """
 
-    values: int = 16         # per tensor, the exact zero among them, 2..65536
+    values: int = 16         # per tensor, the exact zero among them, 2..4096
     only: str = "*"          # names of the weights, shell-style
 
     def __post_init__(self) -> None:
-        if not 2 <= self.values <= 65536:
-            raise ValueError(f"values must be 2..65536, got {self.values}")
+        if not 2 <= self.values <= 4096:
+            raise ValueError(f"values must be 2..4096, got {self.values}")
 
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
         for weight in weights(model, self.only):

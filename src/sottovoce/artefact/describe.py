@@ -1,0 +1,67 @@
+"""What is inside an artefact, tensor by tensor, in numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sottovoce.artefact import Artefact
+from sottovoce.artefact.file import layout
+from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """One tensor of a file."""
+
+    name: str
+    shape: tuple[int, ...]
+    form: str                # how it is stored, in words
+    nonzeros: int
+    elements: int
+    bits_per_weight: float   # of the file, positions and tables included
+    bytes: int               # as above
+    note: str = ""           # why it is not compressed; empty if it is
+
+
+def describe(artefact: Artefact) -> list[TensorRow]:
+    """A row for every tensor, in the order of the file."""
+    sizes, reasons = layout(artefact).tensors, artefact.meta.get("not_compressed", {})
+    return [_row(name, stored, sizes[name], reasons.get(name, "")) for name, stored in artefact.tensors.items()]
+
+
+def header_bytes(artefact: Artefact) -> int:
+    """The bytes of a file that no tensor takes: graph, settings, recipe, ledger."""
+    return layout(artefact).header
+
+
+def paper_bytes(artefact: Artefact) -> float:
+    """The size as Tan and Wang 2021 count it: nonzero weights times the bits of a code, and 32 bits for each value of
+    a codebook; positions of the zeros cost nothing."""
+    return sum(_paper_bits(stored) for stored in artefact.tensors.values()) / 8
+
+
+def _paper_bits(stored: Stored) -> float:
+    nonzeros = _nonzeros(stored)
+    if isinstance(stored, Codebook):
+        values = len(stored.table) - 1
+        return nonzeros * max(1, (values - 1).bit_length()) + 32 * values if nonzeros else 0
+    return nonzeros * 8 * (stored.values.itemsize if isinstance(stored, Dense | Sparse) else 4)
+
+
+def _row(name: str, stored: Stored, size: int, note: str) -> TensorRow:
+    elements = int(np.prod(stored.shape))
+    return TensorRow(name, stored.shape, _form(stored), _nonzeros(stored), elements, 8 * size / max(1, elements), size, note)
+
+
+def _form(stored: Stored) -> str:
+    if isinstance(stored, Codebook):
+        return f"codebook of {len(stored.table) - 1} + zero"
+    if isinstance(stored, Sparse):
+        return "sparse float32"
+    return f"dense {stored.values.dtype.name}" if isinstance(stored, Dense) else type(stored).__name__.lower()
+
+
+def _nonzeros(stored: Stored) -> int:
+    if isinstance(stored, Codebook):
+        return int(np.count_nonzero(stored.table[stored.codes]))
+    return int(np.count_nonzero(stored.values if isinstance(stored, Dense | Sparse) else stored.to_array()))
