@@ -36,7 +36,7 @@ class Mixing:
     room: float = 0.3                                # share of mixtures in a room
     speed: tuple[float, float] = (0.9, 1.1)          # of the speech; noise is sped by its square
     level_db: tuple[float, float] = (-10.0, 10.0)    # of the mixture, around RMS 1
-    equalise_noise: bool = True                      # random filter over recorded noise
+    equalise: bool = True                            # random filters over speech and recorded noise
 
     def __post_init__(self) -> None:
         if self.seconds <= 0:
@@ -53,7 +53,7 @@ class Mixing:
 
 
 PLAIN = Mixing(babble=0.2, synthetic=0.0, second_noise=0.0, room=0.0, speed=(1, 1), level_db=(0, 0),
-               equalise_noise=False)       # what evaluation lists are drawn with
+               equalise=False)       # what evaluation lists are drawn with
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Mixture:
     speed: float = 1.0
     room: str | None = None
     level_db: float = 0.0
-    equalise_noise: bool = False
+    equalise: bool = False
     seed: int = 0
 
     @classmethod
@@ -147,7 +147,7 @@ class Mixer:
             speed=speed,
             room=self.rooms.draw(rng)[0] if in_room and self.rooms else None,
             level_db=float(rng.uniform(*settings.level_db)),
-            equalise_noise=settings.equalise_noise,
+            equalise=settings.equalise,
             seed=int(rng.integers(2**31)),
         )
 
@@ -167,6 +167,8 @@ class Mixer:
         rng = np.random.default_rng(mixture.seed)
         samples = round(mixture.seconds * RATE)
         clean = unit(_fit(_sped(_joined(self.speech, mixture.speech), mixture.speed), samples))
+        if mixture.equalise:
+            clean = unit(equalise(rng, clean))
         if mixture.room is not None and self.rooms is not None:
             clean = unit(_reverberant(clean, self.rooms.read(mixture.room, 0, 10)))
         noise = np.zeros(samples, np.float32)
@@ -184,7 +186,7 @@ class Mixer:
             talkers = [unit(_fit(_joined(self.babble, (piece,)), samples)) for piece in layer.pieces]
             return np.sum([talker * np.float32(rng.uniform(0.5, 1)) for talker in talkers], axis=0)
         wave = _fit(_sped(_joined(self.noise, layer.pieces), layer.speed), samples)
-        return equalise(rng, wave) if mixture.equalise_noise else wave
+        return equalise(rng, wave) if mixture.equalise else wave
 
 
 def _piece(rng: np.random.Generator, pool: Pool, seconds: float, group: str | None = None) -> Piece:
