@@ -57,7 +57,8 @@ class Shown:
         scores = "  ".join(f"{TITLES.get(name, name)} {value:.{DIGITS.get(name, 3)}f}" for name, value in row.metrics.items())
         kept = row.nonzeros / max(1, row.parameters)
         wait = f"  waiting for data {row.data_wait:.0%}" if row.steps else ""
-        out.print(f"{row.stage:<24} {size(row.bytes):>9}  {kept:>4.0%} nonzero  {scores}  {row.seconds:.0f} s{wait}", highlight=False)
+        out.print(f"{row.stage:<24} {size(row.bytes):>9}  {kept:>4.0%} nonzero  {scores}  {row.seconds:.0f} s{wait}",
+                  highlight=False, soft_wrap=True)
 
 
 def comparison(table: Mapping[str, Any]) -> Table:
