@@ -1,5 +1,6 @@
 """What is inside an artefact, tensor by tensor, in numbers."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,9 @@ class TensorRow:
 def describe(artefact: Artefact) -> list[TensorRow]:
     """A row for every tensor, in the order of the file."""
     sizes, reasons = layout(artefact).tensors, artefact.meta.get("not_compressed", {})
-    return [_row(name, stored, sizes[name], reasons.get(name, "")) for name, stored in artefact.tensors.items()]
+    return [
+        _row(name, stored, sizes[name], reasons.get(name, "")) for name, stored in artefact.tensors.items()
+    ]
 
 
 def header_bytes(artefact: Artefact) -> int:
@@ -35,8 +38,10 @@ def header_bytes(artefact: Artefact) -> int:
 
 
 def paper_bytes(artefact: Artefact) -> float:
-    """The size as Tan and Wang 2021 count it: nonzero weights times the bits of a code, and 32 bits for each value of
-    a codebook; positions of the zeros cost nothing."""
+    """The size as Tan and Wang 2021 count it, in bytes.
+
+    Nonzero weights times the bits of a code, and 32 bits for each value of a codebook; places cost nothing.
+    """
     return sum(_paper_bits(stored) for stored in artefact.tensors.values()) / 8
 
 
@@ -49,8 +54,9 @@ def _paper_bits(stored: Stored) -> float:
 
 
 def _row(name: str, stored: Stored, size: int, note: str) -> TensorRow:
-    elements = int(np.prod(stored.shape))
-    return TensorRow(name, stored.shape, _form(stored), _nonzeros(stored), elements, 8 * size / max(1, elements), size, note)
+    elements = math.prod(stored.shape)
+    bits = 8 * size / max(1, elements)
+    return TensorRow(name, stored.shape, _form(stored), _nonzeros(stored), elements, bits, size, note)
 
 
 def _form(stored: Stored) -> str:
