@@ -1,7 +1,9 @@
 """Clips to draw from: their ids, lengths and groups, and their samples, decoded once and kept while memory allows."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ def group_of(field: str) -> Callable[[Cut], str]:
 
     def group(cut: Cut) -> str:
         if field == "speaker":
-            return str(cut.supervisions[0].speaker) if cut.supervisions else cut.id
+            return str(cut.supervisions[0].speaker or cut.id) if cut.supervisions else cut.id
         return str((cut.custom or {}).get(field, cut.id))
 
     return group
@@ -88,8 +90,18 @@ def _decode(cut: Any, start: float, seconds: float) -> Array:
     try:
         wave = part.load_audio()[0]
     except Exception as error:       # lhotse raises a kind of its own per backend
-        source = cut.recording.sources[0].source
-        raise DataError(f"{source}: expected audio, could not decode it ({str(error).splitlines()[0]})") from None
+        raise _undecoded(cut, str(error)) from None
     if cut.sampling_rate != RATE:
         wave = soxr.resample(wave, cut.sampling_rate, RATE)
     return np.ascontiguousarray(wave, np.float32)
+
+
+def _undecoded(cut: Any, text: str) -> DataError:
+    """What is wrong with a clip that lhotse could not decode; one that lies in memory goes by its id."""
+    source = cut.recording.sources[0]
+    name = source.source if source.type == "file" else f"clip {cut.id!r}"
+    if source.type == "file" and not Path(name).exists():
+        return DataError(f"{name}: there is no such file")
+    # The text has every decoder that was tried and every call; the end of the first one's line is what matters.
+    told = re.search(r"Error'>: .*?([^:\n]+)$", text, re.MULTILINE)
+    return DataError(f"{name}: expected audio, could not decode it ({told[1].strip(' .') if told else 'no decoder did'})")
