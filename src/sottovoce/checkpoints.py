@@ -21,16 +21,26 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: Any) -> Non
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the notes of a file. Raises FormatError when it is missing or not safetensors."""
+    """The tensors and the notes of a file. Raises FormatError when it is missing or not safetensors.
+
+    Notes of other programs need not be JSON and are then texts.
+    """
     if not path.is_file():
         raise FormatError(f"{path}: no such checkpoint")
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}      # noqa: SIM118 - not a dict
             metadata = file.metadata() or {}
-        return tensors, {key: json.loads(value) for key, value in metadata.items()}
-    except (safetensors.SafetensorError, ValueError) as error:
+        return tensors, {key: _note(value) for key, value in metadata.items()}
+    except (safetensors.SafetensorError, OSError) as error:
         raise FormatError(f"{path}: expected a safetensors checkpoint, got a damaged or other file ({error})") from None
+
+
+def _note(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 class Progress:

@@ -17,6 +17,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at corpora.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+INTERRUPTED = 130                # what typer makes of Ctrl-C, without a word
 Existing = Annotated[Path, typer.Argument(help="a .sotto file")]
 
 
@@ -27,12 +28,13 @@ def main() -> None:
     except SottovoceError as error:
         terminal.fail(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        terminal.fail("interrupted; the same command goes on from here")
-        sys.exit(130)
     except OSError as error:
         terminal.fail(f"{error.filename or 'disk'}: {error.strerror or error}")
-        sys.exit(1)
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            terminal.fail("interrupted; the same command goes on from here")
+        raise
 
 
 def _version(asked: bool) -> None:
@@ -77,7 +79,7 @@ def compress(
     if comparison is not None:
         terminal.out.print(terminal.comparison(comparison))
     for line in terminal.result(directory, at_work.rows):
-        terminal.out.print(line, highlight=False, soft_wrap=True)
+        terminal.say(line)
 
 
 @app.command()
@@ -89,21 +91,29 @@ def validate(recipe: Annotated[Path, typer.Argument(help="a recipe, TOML")]) -> 
 
     settings = read_recipe(recipe)
     for line in check(settings):
-        terminal.out.print(line, highlight=False)
-    terminal.out.print(f"{recipe}: sound, {len(settings.stages)} stages", highlight=False)
+        terminal.say(line)
+    terminal.say(f"{recipe}: sound, {len(settings.stages)} stages")
 
 
 @app.command()
-def recipes(folder: Annotated[Path, typer.Argument(help="where to look")] = Path("recipes")) -> None:
+def recipes(folder: Annotated[Path | None, typer.Argument(help="where to look [recipes]")] = None) -> None:
     """List the recipes of a folder and the stages that a recipe may have."""
     _need_training()
     from sottovoce.recipe import read_recipe
     from sottovoce.techniques import STAGES
 
-    for path in sorted(folder.glob("*.toml")):
-        kinds = ", ".join(kind for kind, _ in read_recipe(path).stages)
-        terminal.out.print(f"[bold]{path}[/]  {kinds}", highlight=False)
+    if folder is not None and not folder.is_dir():
+        raise SottovoceError(f"{folder}: expected a folder of recipes, got no such folder")
+    bad = False
+    for path in sorted((folder or Path("recipes")).glob("*.toml")):
+        try:
+            terminal.say(f"{path}  {', '.join(kind for kind, _ in read_recipe(path).stages)}")
+        except SottovoceError as error:
+            terminal.fail(str(error))
+            bad = True
     terminal.out.print(terminal.stages(STAGES))
+    if bad:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -120,8 +130,7 @@ def inspect(
     if as_json:
         terminal.out.print_json(json.dumps({"bytes": total, "meta": artefact.meta, "tensors": [vars(row) for row in rows]}))
         return
-    for part in terminal.contents(rows, header_bytes(artefact), total, artefact.meta):
-        terminal.out.print(part, highlight=False)
+    terminal.contents(rows, header_bytes(artefact), total, artefact.meta)
 
 
 @app.command()
@@ -166,9 +175,9 @@ def export(
     from sottovoce.artefact.file import load
 
     left = save_onnx(load(model), output)
-    terminal.out.print(f"{output}: {output.stat().st_size} bytes", highlight=False)
+    terminal.say(f"{output}: {output.stat().st_size} bytes")
     for name, reason in left.items():
-        terminal.out.print(f"  not packed: {name}: {reason}", highlight=False, markup=False)
+        terminal.say(f"  not packed: {name}: {reason}")
 
 
 @data_app.command()

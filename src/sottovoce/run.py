@@ -27,7 +27,7 @@ from sottovoce.artefact.describe import paper_bytes
 from sottovoce.artefact.file import encode
 from sottovoce.checkpoints import Progress, load_tensors, save_tensors
 from sottovoce.errors import FormatError, RecipeError
-from sottovoce.files import write_bytes, write_text
+from sottovoce.files import sweep, write_bytes, write_text
 from sottovoce.ledger import Row, read_ledger, write_ledger
 from sottovoce.metrics.statistics import means
 from sottovoce.models import build
@@ -75,6 +75,7 @@ class Run:
             raise RecipeError(
                 f"{self.directory}: holds a run of another recipe (see {copy}); choose another directory or remove it"
             )
+        sweep(self.directory)
         write_text(copy, self.recipe.text)
 
     # ---- what the run does -------------------------------------------------------------------------------------
@@ -122,7 +123,6 @@ class Run:
         self._save(place, model)
         self._ledger.append(row)
         write_ledger(self.directory / "ledger.jsonl", self._ledger)
-        self._file(place, ".progress").unlink(missing_ok=True)
         self._fitted, self._steps = None, 0
         self._pass(row)
 
@@ -136,6 +136,8 @@ class Run:
         return True
 
     def _pass(self, row: Row) -> None:
+        # Here and not where the row was made: a kill may have come between the two.
+        self._file(row.stage, ".progress").unlink(missing_ok=True)
         self.rows.append(row)
         self.watcher.row(row)
 

@@ -1,6 +1,7 @@
 """What the command line shows: progress, tables, messages."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sottovoce.artefact.describe import TensorRow
 from sottovoce.ledger import Row
 from sottovoce.runtime.enhance import Result
 
-out = Console()
+# Into a file or a pipe tables are as wide as they need to be; rich would take 80 columns and cut names off.
+WIDE = 200
+
+out = Console(width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True)
 
 DIGITS = {"pesq_wb": 2, "pesq_nb": 2, "stoi": 1, "si_sdr": 1, "dnsmos": 2}
@@ -57,8 +62,7 @@ class Shown:
         scores = "  ".join(f"{TITLES.get(name, name)} {value:.{DIGITS.get(name, 3)}f}" for name, value in row.metrics.items())
         kept = row.nonzeros / max(1, row.parameters)
         wait = f"  waiting for data {row.data_wait:.0%}" if row.steps else ""
-        out.print(f"{row.stage:<24} {size(row.bytes):>9}  {kept:>4.0%} nonzero  {scores}  {row.seconds:.0f} s{wait}",
-                  highlight=False, soft_wrap=True)
+        say(f"{row.stage:<24} {size(row.bytes):>9}  {kept:>4.0%} nonzero  {scores}  {row.seconds:.0f} s{wait}")
 
 
 def comparison(table: Mapping[str, Any]) -> Table:
@@ -74,21 +78,23 @@ def comparison(table: Mapping[str, Any]) -> Table:
     return view
 
 
-def contents(rows: Sequence[TensorRow], header: int, total: int, meta: Mapping[str, Any]) -> Iterable[Any]:
+def contents(rows: Sequence[TensorRow], header: int, total: int, meta: Mapping[str, Any]) -> None:
     """What is inside a file: a line of origin, a table of tensors, a line of sums."""
     settings = ", ".join(f"{key}={value}" for key, value in meta.get("config", {}).items())
-    yield escape(f"{meta.get('name', '')}: {meta.get('model', '?')} ({settings}), task {meta.get('task', '?')}")
+    say(f"{meta.get('name', '')}: {meta.get('model', '?')} ({settings}), task {meta.get('task', '?')}")
     view = Table("tensor", "shape", "form", "nonzeros", "bits/weight", "bytes", "not compressed because")
     for column in view.columns[3:6]:
         column.justify = "right"
+    view.columns[0].overflow = "fold"
     for row in rows:
         share = f"{row.nonzeros} ({row.nonzeros / max(1, row.elements):.0%})"
         shape = "x".join(map(str, row.shape))
-        view.add_row(row.name, shape, row.form, share, f"{row.bits_per_weight:.2f}", str(row.bytes), row.note)
-    yield view
+        cells = row.name, shape, row.form, share, f"{row.bits_per_weight:.2f}", str(row.bytes), row.note
+        view.add_row(*map(Text, cells))              # not as markup: the words are those of the file
+    out.print(view)
     parameters = meta.get("parameters", sum(row.elements for row in rows))
-    yield (f"{total} bytes in all, {header} of them the header; {parameters} parameters, "
-           f"{4 * parameters / total:.1f} times smaller than as 32-bit floats")
+    say(f"{total} bytes in all, {header} of them the header; {parameters} parameters, "
+        f"{4 * parameters / total:.1f} times smaller than as 32-bit floats")
 
 
 def result(directory: Path, rows: Sequence[Row]) -> Iterable[str]:
@@ -108,8 +114,7 @@ def enhanced(results: Sequence[Result]) -> None:
         if result.error:
             fail(result.error)
         else:
-            out.print(f"{result.source} -> {result.target}{f'  ({result.note})' if result.note else ''}", highlight=False,
-                      markup=False, soft_wrap=True)
+            say(f"{result.source} -> {result.target}{f'  ({result.note})' if result.note else ''}")
 
 
 def stages(table: Mapping[str, type]) -> Table:
@@ -126,9 +131,14 @@ def _default(field: Any) -> str:
     return "" if field.default is dataclasses.MISSING else f" ({field.default})"
 
 
+def say(line: str) -> None:
+    """One line on stdout, as it is."""
+    out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def fail(message: str) -> None:
-    """One line on stderr."""
-    err.print(f"[bold red]sottovoce:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    """One line on stderr, whatever the message."""
+    err.print(f"[bold red]sottovoce:[/] {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)
 
 
 Tick = Callable[[int, int, str], None]
