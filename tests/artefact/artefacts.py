@@ -1,0 +1,107 @@
+"""Small artefacts with every form, and files taken apart and put together again with checksums that are right."""
+
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sottovoce.artefact import Artefact
+from sottovoce.artefact.file import ALIGNMENT, MAGIC, PREAMBLE, VERSION
+from sottovoce.artefact.graph import Graph, Node
+from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+
+FRAME = {"n_fft": 8, "hop": 4, "window": "hamming"}
+LEVEL = {"decay": 0.99, "floor": 1e-4, "window_energy": 3.0}
+BINS, HIDDEN = 5, 3
+
+
+def wire(**tensors: Stored) -> Artefact:
+    """A model that passes its input on, with these tensors beside it."""
+    nodes = (
+        Node("stft", "spectrum", ("noisy",), attributes=FRAME),
+        Node("istft", "clean", ("spectrum",), attributes=FRAME),
+    )
+    return Artefact(Graph(("noisy",), ("clean",), nodes), tensors, {"sample_rate": 16_000})
+
+
+def enhancer(seed: int = 0) -> Artefact:
+    """A masking enhancer with every operation but ReLU and every form."""
+    random = np.random.default_rng(seed)
+    gates = 4 * HIDDEN
+    tensors: dict[str, Stored] = {
+        "ih": codebook(random, (gates, BINS), 6),
+        "hh": sparse(random, (gates, HIDDEN)),
+        "b1": Dense(random.standard_normal(gates).astype(np.float16)),
+        "b2": Dense(random.standard_normal(gates).astype(np.float32)),
+        "out": codebook(random, (BINS, HIDDEN), 3),
+        "bias": Dense(random.standard_normal(BINS).astype(np.float32)),
+    }
+    roles = {"weight_ih": "ih", "weight_hh": "hh", "bias_ih": "b1", "bias_hh": "b2"}
+    nodes = (
+        Node("stft", "spectrum", ("noisy",), attributes=FRAME),
+        Node("running_rms", "level", ("spectrum",), attributes=LEVEL),
+        Node("magnitude", "magnitude", ("spectrum",)),
+        Node("div", "levelled", ("magnitude", "level")),
+        Node("log1p", "features", ("levelled",)),
+        Node("lstm", "hidden", ("features",), roles, {"hidden": HIDDEN}),
+        Node("linear", "estimate", ("hidden",), {"weight": "out", "bias": "bias"}),
+        Node("sigmoid", "mask", ("estimate",)),
+        Node("unsqueeze", "gain", ("mask",)),
+        Node("mul", "enhanced", ("spectrum", "gain")),
+        Node("istft", "clean", ("enhanced",), attributes=FRAME),
+    )
+    meta = {"sample_rate": 16_000, "not_compressed": {"bias": "a bias"}, "rows": [{"stage": "01-prune"}]}
+    return Artefact(Graph(("noisy",), ("clean",), nodes), tensors, meta)
+
+
+def codebook(random: np.random.Generator, shape: tuple[int, ...], values: int) -> Codebook:
+    """About two thirds zeros, `values` other values."""
+    small = np.uint8 if values < 256 else np.uint16
+    codes = random.integers(1, values + 1, shape) * (random.random(shape) < 0.35)
+    table = np.concatenate([[0], random.standard_normal(values)])
+    return Codebook(codes.astype(small), table.astype(np.float32))
+
+
+def sparse(random: np.random.Generator, shape: tuple[int, ...], share: float = 0.35) -> Sparse:
+    """This share of weights, the rest zero."""
+    keep = random.random(shape) < share
+    return Sparse(keep, random.standard_normal(np.count_nonzero(keep)).astype(np.float32))
+
+
+def aligned(length: int) -> int:
+    return math.ceil(length / ALIGNMENT) * ALIGNMENT
+
+
+def opened(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Header and blobs of a good file."""
+    stored = PREAMBLE.unpack_from(data)[3]
+    header = json.loads(zlib.decompress(data[PREAMBLE.size : PREAMBLE.size + stored]))
+    blobs, first = {}, aligned(PREAMBLE.size + stored)
+    for name, entry in header["tensors"].items():
+        blobs[name] = data[first : first + entry["bytes"]]
+        first += aligned(entry["bytes"])
+    return header, blobs
+
+
+def closed(header: Any, blobs: Mapping[str, bytes]) -> bytes:
+    """A file of these, whatever they say, with right checksums of header and blobs."""
+    return closed_text(json.dumps(with_checksums(header, blobs)).encode(), blobs)
+
+
+def closed_text(text: bytes, blobs: Mapping[str, bytes], version: int = VERSION) -> bytes:
+    """As `closed`, from the bytes of a header."""
+    packed = zlib.compress(text)
+    head = PREAMBLE.pack(MAGIC, version, 0, len(packed), len(text), zlib.crc32(packed)) + packed
+    return b"".join(part + bytes(-len(part) % ALIGNMENT) for part in (head, *blobs.values()))
+
+
+def with_checksums(header: Any, blobs: Mapping[str, bytes]) -> Any:
+    """The header with the checksums of the blobs, where it has a place for them."""
+    entries = header.get("tensors") if isinstance(header, dict) else None
+    for name, blob in blobs.items():
+        if isinstance(entries, dict) and isinstance(entries.get(name), dict) and "crc32" in entries[name]:
+            entries[name]["crc32"] = zlib.crc32(blob)
+    return header
