@@ -1,124 +1,143 @@
-"""Entropy coding of small whole numbers: interleaved range asymmetric numeral systems, whole numbers only.
+"""The codes of a tensor in few bytes: which code is likely where, for the coder in `rans`.
 
-A sequence of symbols 0 .. K-1 is coded with fixed frequencies to within a fraction of a percent of its
-entropy (Duda 2013). Symbol i belongs to lane i mod N; the lanes share one stream of words, and one numpy step
-serves them all.
+A tensor of shape [n, ...] is seen as a matrix of n rows. In a pruned network some rows and columns keep many
+more weights than others, and weights side by side (of neighbouring frequencies, for instance) are alike. So
+up to two things tell how likely a code is:
+- activity: every row and every column has a class, the logarithm of its odds of a weight, and the activity of
+  an element is the sum of the two;
+- neighbour: whether the element before it is zero, negative or positive.
 
-    u32  N, the number of lanes, 65536 symbols at most in each
-    u16  K, the size of the alphabet
-    u16  frequency of each symbol, their sum is 2^15
-    u64  state of each lane after the last symbol was coded, where decoding begins
-    u32  words, in the order in which the decoder asks for them: step by step, within a step lane by lane
+    u8   bit 0: the matrix is transposed first; bit 1: neighbours count; bit 2: there are classes
+    ...  classes of the rows, then of the columns, as one sequence of symbols 0..15, if there are any
+    ...  the symbols, row after row
+    ...  low bits of the codes, if there are more than 257 codes
 
-A lane's state x lies in [2^31, 2^63). To decode: slot = x mod 2^15 lies in the range of one symbol s, which
-begins at the sum of the frequencies before s; then x <- f_s * (x >> 15) + slot - begin_s, and if x < 2^31,
-x <- x * 2^32 + word. After the last symbol every x is 2^31 and every word is used.
+Code 0 (the exact zero) is symbol 0 and code c > 0 is symbol 1 + ((c - 1) >> low), with the least `low` that
+makes do with 257 symbols. The `low` low bits of c - 1 lie behind the symbols as they are, low bit first, for
+one nonzero element after the other, in the order of the tensor.
 """
 
-import struct
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.artefact import rans
 from sottovoce.errors import FormatError
 
-PRECISION = 15                       # bits of a frequency
-TOTAL = 1 << PRECISION
-LOWEST = 1 << 31                     # of a lane's state
-SYMBOLS_PER_LANE = 16384             # a lane costs eight bytes, a step of the decoder about 15 us
-MAX_LANES = 4096
-MAX_STEPS = 1 << 16                  # symbols of a lane: a few bytes can never stand for millions of symbols
-ALPHABET = 1 << 12                   # most symbols there can be
-_HEAD = struct.Struct("<IH")
+CLASSES = 16
+_TRANSPOSED, _NEIGHBOURS, _ACTIVITY = 1, 2, 4
+_OCTAVES = (1, 2)                    # per class; the second is for small tensors, where each context costs
 
-Symbols = NDArray[Any]               # of an unsigned type, one dimension
+Codes = NDArray[Any]                 # of any whole type
 
 
-def encode_symbols(symbols: Symbols, alphabet: int) -> bytes:
-    """The symbols, each below `alphabet` (1..4096), as bytes; the same on every machine."""
-    count = len(symbols)
-    lanes = min(max(1, count // SYMBOLS_PER_LANE), MAX_LANES)
-    frequencies = quantised(np.bincount(symbols, minlength=alphabet))
-    begins = np.cumsum(frequencies) - frequencies
-    state = np.full(lanes, LOWEST, np.uint64)
-    words: list[NDArray[np.uint64]] = []
-    for first in range((count - 1) // lanes * lanes, -1, -lanes) if count else ():
-        step = symbols[first : first + lanes]
-        frequency, x = frequencies[step], state[: len(step)]
-        full = x >> np.uint64(63 - PRECISION) >= frequency          # x would leave its range: put out a word
-        words.append(x[full] & np.uint64(0xFFFFFFFF))
-        x = np.where(full, x >> np.uint64(32), x)
-        state[: len(step)] = ((x // frequency) << np.uint64(PRECISION)) + x % frequency + begins[step]
-    stream = np.concatenate(words[::-1]) if words else np.zeros(0, np.uint64)
-    return b"".join((
-        _HEAD.pack(lanes, alphabet), frequencies.astype("<u2").tobytes(), state.astype("<u8").tobytes(),
-        stream.astype("<u4").tobytes(),
-    ))
+def encode_codes(codes: Codes, kinds: NDArray[np.uint8]) -> bytes:
+    """Codes of any shape as bytes; kinds [codes], 0..2: alike for codes of alike weights, 0 for code 0."""
+    if not codes.size:
+        return b""
+    low = _low_bits(len(kinds))
+    symbols = np.where(codes > 0, 1 + ((codes.astype(np.int64) - 1) >> low), 0)
+    symbol_kinds = _symbol_kinds(kinds, low)
+    matrix = symbols.reshape(len(codes) if codes.ndim else 1, -1)
+    plans = [
+        (flags, octaves)
+        for octaves in (0, *_OCTAVES) for flags in (0, _NEIGHBOURS, _NEIGHBOURS | _TRANSPOSED)
+    ]
+    flags, octaves = min(plans, key=lambda plan: _size(matrix, symbol_kinds, *plan))
+    seen, classes, contexts = _seen(matrix, flags, octaves)
+    parts = [bytes([flags | (_ACTIVITY if octaves else 0)])]
+    if octaves:
+        parts.append(_encoded_classes(classes))
+    parts.append(rans.encode(seen.ravel(), contexts.ravel(), _counted(symbol_kinds, flags)))
+    return b"".join(parts) + _low(codes, low)
 
 
-def decode_symbols(data: bytes, count: int, alphabet: int) -> NDArray[np.uint16]:
-    """The `count` symbols in the bytes. Raises FormatError for bytes that no encoder made."""
-    lanes, frequencies, state, words = _parts(data, count, alphabet)
-    begins = np.cumsum(frequencies) - frequencies
-    symbol_at = np.repeat(np.arange(alphabet, dtype=np.uint16), frequencies.astype(np.int64))
-    symbols = np.empty(count, np.uint16)
-    mask, bits, shift, lowest = np.uint64(TOTAL - 1), np.uint64(PRECISION), np.uint64(32), np.uint64(LOWEST)
-    used = 0
-    for first in range(0, count, lanes):
-        x = state[: min(lanes, count - first)]
-        slot = x & mask
-        symbol = symbol_at[slot]
-        symbols[first : first + lanes] = symbol
-        x = frequencies[symbol] * (x >> bits) + slot - begins[symbol]
-        low = np.flatnonzero(x < lowest)
-        if len(low):
-            if used + len(low) > len(words):
-                raise FormatError("coded symbols end too early")
-            x[low] = (x[low] << shift) | words[used : used + len(low)]
-            used += len(low)
-        state[: len(x)] = x
-    if used != len(words) or (state != lowest).any():
-        raise FormatError("coded symbols do not end where they began")
-    return symbols
+def decode_codes(data: bytes, shape: tuple[int, ...], kinds: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """The codes in the bytes, each below len(kinds). Raises FormatError for bytes that no encoder made."""
+    count = math.prod(shape)
+    if not count:
+        return _nothing_after(data, 0, np.zeros(shape, np.uint16))
+    if count > len(data) // rans.BYTES_OF_LANE * rans.LONGEST_LANE:
+        raise FormatError(f"coded matrix: {len(data)} bytes cannot hold {count} elements")
+    if data[0] > _TRANSPOSED | _NEIGHBOURS | _ACTIVITY:
+        raise FormatError(f"coded matrix: unknown flags {data[:1].hex()}")
+    flags, used, low = data[0], 1, _low_bits(len(kinds))
+    rows, columns = (shape[0] if shape else 1), count // (shape[0] if shape else 1)
+    if flags & _TRANSPOSED:
+        rows, columns = columns, rows
+    contexts = np.zeros((rows, columns), np.uint8)
+    if flags & _ACTIVITY:
+        alike = np.zeros(rows + columns, np.uint8)
+        classes, length = rans.decode(data[used:], alike, np.zeros(CLASSES, np.uint8))
+        used += length
+        contexts = (classes[:rows, None] + classes[rows:]).astype(np.uint8)
+    symbols, length = rans.decode(data[used:], contexts.ravel(), _counted(_symbol_kinds(kinds, low), flags))
+    used += length
+    matrix = symbols.reshape(rows, columns)
+    codes = (matrix.T if flags & _TRANSPOSED else matrix).reshape(shape)
+    if low:
+        coded = int(np.count_nonzero(codes))
+        length = -(-coded * low // 8)
+        bits = np.frombuffer(data[used : used + length], np.uint8)
+        if len(bits) != length:
+            raise FormatError(f"coded matrix: expected {length} bytes of low bits, got {len(bits)}")
+        used += length
+        table = np.unpackbits(bits, count=coded * low, bitorder="little").reshape(coded, low)
+        high = codes[codes > 0].astype(np.int64) - 1 << low
+        codes[codes > 0] = 1 + (high | (table << np.arange(low)).sum(1))
+        if codes.max() >= len(kinds):
+            raise FormatError(f"coded matrix: code {codes.max()} of {len(kinds)}")
+    return _nothing_after(data, used, codes)
 
 
-def _parts(
-    data: bytes, count: int, alphabet: int
-) -> tuple[int, NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
-    """Number of lanes, frequencies, states and words; nothing is allocated beyond the length of the bytes."""
-    if len(data) < _HEAD.size:
-        raise FormatError("coded symbols end within their head")
-    lanes, size = _HEAD.unpack_from(data)
-    if size != alphabet:
-        raise FormatError(f"coded symbols: expected an alphabet of {alphabet}, got {size}")
-    if not 1 <= lanes <= max(1, min(count, MAX_LANES)) or count > lanes * MAX_STEPS:
-        raise FormatError(f"coded symbols: {lanes} lanes are too few or too many for {count} symbols")
-    after = _HEAD.size + 2 * alphabet + 8 * lanes
-    if len(data) < after or (len(data) - after) % 4:
-        raise FormatError(f"coded symbols: {len(data)} bytes do not hold {lanes} lanes and whole words")
-    frequencies = np.frombuffer(data, "<u2", alphabet, _HEAD.size).astype(np.uint64)
-    if frequencies.sum() != TOTAL:
-        raise FormatError(f"coded symbols: frequencies add up to {frequencies.sum()}, not {TOTAL}")
-    state = np.frombuffer(data, "<u8", lanes, _HEAD.size + 2 * alphabet).astype(np.uint64)
-    if (state < LOWEST).any() or (state >> np.uint64(63)).any():
-        raise FormatError("coded symbols: a state out of its range")
-    return lanes, frequencies, state, np.frombuffer(data, "<u4", -1, after).astype(np.uint64)
+def _low_bits(codes: int) -> int:
+    return max(0, (codes - 2).bit_length() - 8)
 
 
-def quantised(counts: NDArray[Any]) -> NDArray[np.uint64]:
-    """Frequencies like the counts, 2^15 in all, at least 1 for every symbol that occurs."""
-    exact = counts.astype(np.int64) * TOTAL          # times the sum of the counts
-    total = max(1, int(counts.sum()))
-    frequencies: NDArray[np.int64] = np.maximum(exact // total, counts > 0)
-    spare = TOTAL - int(frequencies.sum())
-    if not counts.any():
-        frequencies[0] = TOTAL
-    elif spare > 0:                                  # lost in rounding: back to those who lost most
-        frequencies[np.argsort(-(exact % total), kind="stable")[:spare]] += 1
-    while spare < 0:                                 # rare symbols were lifted to 1: the frequent ones pay
-        largest = int(np.argmax(frequencies))
-        paid = min(-spare, max(1, int(frequencies[largest]) // 64))
-        frequencies[largest] -= paid
-        spare += paid
-    return frequencies.astype(np.uint64)
+def _symbol_kinds(kinds: NDArray[np.uint8], low: int) -> NDArray[np.uint8]:
+    """Kind of each symbol: that of the first code it stands for."""
+    return np.concatenate([kinds[:1], kinds[1 :: 1 << low]])
+
+
+def _low(codes: Codes, low: int) -> bytes:
+    # The bits are rows of a [nonzero codes, low] table of 0 and 1, stored row by row, low bit first.
+    table = (codes[codes > 0].astype(np.int64)[:, None] - 1) >> np.arange(low) & 1
+    return np.packbits(table.astype(np.uint8), bitorder="little").tobytes()
+
+
+def _seen(matrix: Codes, flags: int, octaves: int) -> tuple[Codes, Codes, Codes]:
+    """The matrix as it is coded, the classes of its rows and columns, and its elements' contexts."""
+    seen = matrix.T if flags & _TRANSPOSED else matrix
+    if not octaves:
+        return seen, np.zeros(0, np.int64), np.zeros(seen.shape, np.uint8)
+    rows, columns = _classes(seen, 1, octaves), _classes(seen, 0, octaves)
+    return seen, np.concatenate([rows, columns]), rows[:, None] + columns
+
+
+def _classes(matrix: Codes, axis: int, octaves: int) -> NDArray[np.int64]:
+    """Class of each line: its odds of a nonzero in steps of so many octaves, counted from the lowest."""
+    kept = np.count_nonzero(matrix, axis)
+    # Division and frexp are exact in the same way on every machine, a logarithm need not be.
+    odds = np.frexp((2 * kept + 1) / (2 * (matrix.shape[axis] - kept) + 1))[1] // octaves
+    return np.asarray(np.minimum(odds - odds.min(), CLASSES - 1), np.int64)
+
+
+def _encoded_classes(classes: Codes) -> bytes:
+    return rans.encode(classes, np.zeros(len(classes), np.uint8), np.zeros(CLASSES, np.uint8))
+
+
+def _size(matrix: Codes, kinds: NDArray[np.uint8], flags: int, octaves: int) -> int:
+    seen, classes, contexts = _seen(matrix, flags, octaves)
+    return len(_encoded_classes(classes)) + rans.size(seen.ravel(), contexts.ravel(), _counted(kinds, flags))
+
+
+def _counted(kinds: NDArray[np.uint8], flags: int) -> NDArray[np.uint8]:
+    return kinds if flags & _NEIGHBOURS else np.zeros_like(kinds)
+
+
+def _nothing_after(data: bytes, used: int, codes: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    if used != len(data):
+        raise FormatError(f"coded matrix: expected {used} bytes, got {len(data)}")
+    return codes

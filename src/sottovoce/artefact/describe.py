@@ -20,7 +20,7 @@ class TensorRow:
     nonzeros: int
     elements: int
     bits_per_weight: float   # of the file, positions and tables included
-    bytes: int               # as above
+    bytes: int               # as above, up to where the next tensor begins
     note: str = ""           # why it is not compressed; empty if it is
 
 
@@ -37,19 +37,20 @@ def header_bytes(artefact: Artefact) -> int:
     return layout(artefact).header
 
 
-def paper_bytes(artefact: Artefact) -> float:
-    """The size as Tan and Wang 2021 count it, in bytes.
+def paper_bytes(artefact: Artefact) -> int:
+    """The size as Tan and Wang 2021 count it, in whole bytes; the places of nonzero weights cost nothing.
 
-    Nonzero weights times the bits of a code, and 32 bits for each value of a codebook; places cost nothing.
+    N log2 K + 32 K bits for N nonzero weights that share K values, log2 K rounded up; otherwise the 32 or 16
+    bits of each nonzero weight.
     """
-    return sum(_paper_bits(stored) for stored in artefact.tensors.values()) / 8
+    return -(-sum(_paper_bits(stored) for stored in artefact.tensors.values()) // 8)
 
 
-def _paper_bits(stored: Stored) -> float:
+def _paper_bits(stored: Stored) -> int:
     nonzeros = _nonzeros(stored)
     if isinstance(stored, Codebook):
-        values = len(stored.table) - 1
-        return nonzeros * max(1, (values - 1).bit_length()) + 32 * values if nonzeros else 0
+        values = int(np.count_nonzero(stored.table))
+        return nonzeros * max(values - 1, 0).bit_length() + 32 * values
     return nonzeros * 8 * (stored.values.itemsize if isinstance(stored, Dense | Sparse) else 4)
 
 
@@ -68,6 +69,4 @@ def _form(stored: Stored) -> str:
 
 
 def _nonzeros(stored: Stored) -> int:
-    if isinstance(stored, Codebook):
-        return int(np.count_nonzero(stored.table[stored.codes]))
-    return int(np.count_nonzero(stored.values if isinstance(stored, Dense | Sparse) else stored.to_array()))
+    return int(np.count_nonzero(stored.to_array()))

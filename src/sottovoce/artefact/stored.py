@@ -1,4 +1,4 @@
-"""The forms in which a tensor can lie in a file; each gives back exactly the float32 values it was made from."""
+"""The forms in which a tensor can lie in a file; each gives back exactly the float32 values it came from."""
 
 from dataclasses import dataclass
 from typing import Protocol

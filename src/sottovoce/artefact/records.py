@@ -1,0 +1,115 @@
+"""The graph as JSON values and back, and what a header has to hold for others to rely on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sottovoce.artefact.graph import OPS, Graph, Node
+from sottovoce.errors import FormatError
+
+RANGES: dict[str, tuple[float, float]] = {        # of attributes; those with whole limits are whole
+    "n_fft": (1, 1 << 16), "hop": (1, 1 << 16), "hidden": (1, 1 << 16),
+    "decay": (1e-30, 1.0), "floor": (1e-30, 1e30), "window_energy": (1e-30, 1e30),
+}
+META: dict[str, type] = {                # what others rely on when they read it; each may be absent
+    "name": str, "model": str, "config": dict, "task": str, "sample_rate": int, "parameters": int,
+    "not_compressed": dict, "rows": list, "recipe": str,
+}
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def graph_record(graph: Graph) -> dict[str, Any]:
+    """The graph as JSON values."""
+    nodes = [[node.op, node.name, list(node.inputs), node.tensors, node.attributes] for node in graph.nodes]
+    return {"inputs": list(graph.inputs), "outputs": list(graph.outputs), "nodes": nodes}
+
+
+def graph_of(record: Any, shapes: Shapes) -> Graph:
+    """The graph that a record describes, over tensors of these names and shapes.
+
+    Raises FormatError for an unknown operation, a missing part, a value used before it is there, or tensors
+    that do not fit their operation.
+    """
+    check_keys("graph", record, {"inputs", "outputs", "nodes"})
+    inputs, outputs, nodes = record["inputs"], record["outputs"], record["nodes"]
+    lists = _texts(inputs) and _texts(outputs) and isinstance(nodes, list)
+    expect(lists, "graph: expected lists of names and of nodes")
+    graph = Graph(tuple(inputs), tuple(outputs), tuple(_node(fields) for fields in nodes))
+    _check_references(graph, shapes)
+    return graph
+
+
+def check_meta(meta: Any) -> None:
+    """Raise FormatError unless the known fields of meta are of their type."""
+    expect(isinstance(meta, dict), "header: meta should be an object")
+    for key in META.keys() & meta.keys():
+        expect(type(meta[key]) is META[key], f"meta: {key} should be of type {META[key].__name__}")
+    reasons, rows = meta.get("not_compressed", {}).values(), meta.get("rows", [])
+    expect(all(isinstance(reason, str) for reason in reasons), "meta: not_compressed should hold texts")
+    expect(all(isinstance(row, dict) for row in rows), "meta: rows should hold objects")
+
+
+def check_keys(where: str, record: Any, wanted: set[str]) -> None:
+    """Raise FormatError unless the record is an object of exactly these keys."""
+    came = sorted(record) if isinstance(record, dict) else type(record).__name__
+    expect(came == sorted(wanted), f"{where}: expected {sorted(wanted)}, got {came}")
+
+
+def expect(holds: bool, message: str) -> None:
+    """Raise FormatError unless it holds."""
+    if not holds:
+        raise FormatError(message)
+
+
+def _node(fields: Any) -> Node:
+    kinds = [type(field) for field in fields] if isinstance(fields, list) else []
+    expect(kinds == [str, str, list, dict, dict], "graph: a node is [op, name, inputs, tensors, attributes]")
+    op, name, inputs, tensors, attributes = fields
+    expect(_texts(inputs) and _texts(list(tensors.values())), f"graph: {name}: names should be texts")
+    expect(op in OPS, f"graph: {name}: unknown operation {op!r}: of a later sottovoce?")
+    kind = OPS[op]
+    expect(len(inputs) == kind.inputs, f"graph: {name}: {op} takes {kind.inputs} inputs, got {len(inputs)}")
+    check_keys(f"graph: {name}: tensors of {op}", tensors, set(kind.tensors))
+    check_keys(f"graph: {name}: attributes of {op}", attributes, set(kind.attributes))
+    for key, value in attributes.items():
+        expect(_fits_range(key, value), f"graph: {name}: {key} cannot be {str(value)[:40]!r}")
+    return Node(op, name, tuple(inputs), tensors, attributes)
+
+
+def _fits_range(key: str, value: Any) -> bool:
+    if key not in RANGES:
+        return isinstance(value, str)
+    low, high = RANGES[key]
+    return type(value) in {int, type(low)} and bool(low <= value <= high)
+
+
+def _check_references(graph: Graph, shapes: Shapes) -> None:
+    known = set(graph.inputs)
+    expect(len(known) == len(graph.inputs), "graph: two inputs of one name")
+    for node in graph.nodes:
+        for name in node.inputs:
+            expect(name in known, f"graph: {node.name}: its input {name!r} does not come before it")
+        for name in node.tensors.values():
+            expect(name in shapes, f"graph: {node.name}: its tensor {name!r} is not in the file")
+        its = {role: shapes[name] for role, name in node.tensors.items()}
+        expect(_fit(node, its), f"graph: {node.name}: tensors of shapes {its} do not make one {node.op}")
+        expect(node.name not in known, f"graph: {node.name}: a value of that name is already there")
+        known.add(node.name)
+    for name in graph.outputs:
+        expect(name in known, f"graph: the output {name!r} is no value of it")
+
+
+def _fit(node: Node, shapes: Shapes) -> bool:
+    """Whether the shapes of a node's tensors are those of the table in graph.py."""
+    if node.op == "linear":
+        return len(shapes["weight"]) == 2 and shapes["bias"] == shapes["weight"][:1]
+    if node.op == "lstm":
+        hidden = node.attributes["hidden"]
+        inputs = shapes["weight_ih"][1:]
+        wanted = {"weight_ih": inputs, "weight_hh": (hidden,), "bias_ih": (), "bias_hh": ()}
+        return len(inputs) == 1 and shapes == {role: (4 * hidden, *rest) for role, rest in wanted.items()}
+    return True
+
+
+def _texts(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
