@@ -24,6 +24,7 @@ BYTES = 9_600_000                # of audio; manifests, texts and lists of mixtu
 TALKERS = "librispeech-train-clean-100"                    # a sentence of each of many speakers
 LONG_READERS = ("kathleen", "ljspeech")                    # hours of one speaker: they fill what is left
 EVALUATED = (TALKERS, "librispeech-test-other")
+QUIET_DB = 30                    # between loud and quiet frames of a sentence that counts as a clean reference
 NOISE_PAGES = 5                                            # seconds kept of a clip of noise
 OPUS_LEVEL = 0.865                                         # about 40 kbit/s
 EVENTS = {"chainsaw", "clock_tick", "crying_baby", "dog", "rooster", "sneezing"}
@@ -55,7 +56,7 @@ def make(corpus: Path, sample: Path) -> None:
         shutil.rmtree(sample / part, ignore_errors=True)
     rooms = [copied(corpus, sample, line) for line in lines(corpus, "rir") if line["id"] in ROOMS]
     noises = [cut(corpus, sample, line, NOISE_PAGES) for line in chosen_noise(lines(corpus, "noise"), rng)]
-    evaluated, talkers, readers = chosen_speech(lines(corpus, "speech"), rng)
+    evaluated, talkers, readers = chosen_speech(corpus, lines(corpus, "speech"), rng)
     speech = [encoded(corpus, sample, line) for line in evaluated + talkers]
     left = BYTES - sum((sample / line["path"]).stat().st_size for line in speech + noises + rooms)
     for line in readers:
@@ -91,15 +92,26 @@ def chosen_noise(noises: list[Line], rng: random.Random) -> Iterator[Line]:
             yield from sorted(clips, key=lambda clip: turn[clip["id"]])[: counts[kind in EVENTS]]
 
 
-def chosen_speech(speech: list[Line], rng: random.Random) -> tuple[list[Line], list[Line], list[Line]]:
+def chosen_speech(corpus: Path, speech: list[Line], rng: random.Random) -> tuple[list[Line], list[Line], list[Line]]:
     """Clips of dev and test, one clip of each training talker, and the long readers' clips in turn."""
     speech = shuffled((line for line in speech if line["bandwidth_hz"] == 8000), rng)
     train = [line for line in speech if line["split"] == "train"]
-    evaluated = (line for line in speech if line["split"] != "train" and line["corpus"] in EVALUATED)
+    evaluated = (
+        line for line in speech
+        if line["split"] != "train" and line["corpus"] in EVALUATED and is_clean(corpus / line["path"])
+    )
     talkers = (line for line in train if line["corpus"] == TALKERS)
     readers = ([line for line in train if line["corpus"] == name] for name in LONG_READERS)
     in_turn = [line for turn in zip(*readers, strict=False) for line in turn]
     return first_of_each(evaluated, 2.5), first_of_each(talkers, 1.5), in_turn
+
+
+def is_clean(path: Path) -> bool:
+    """Whether a recording is quiet enough where nobody speaks to be what an enhancer should give back."""
+    wave, rate = soundfile.read(path, dtype="float32")
+    frames = wave[: len(wave) // (rate // 50) * (rate // 50)].reshape(-1, rate // 50)
+    loud, quiet = np.percentile(10 * np.log10(np.square(frames).mean(1) + 1e-10), (95, 10))
+    return bool(loud - quiet >= QUIET_DB)
 
 
 def first_of_each(clips: Iterable[Line], seconds: float) -> list[Line]:
