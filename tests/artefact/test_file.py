@@ -547,7 +547,7 @@ def test_a_full_disk_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(SottovoceError, match="No space left"):
         save(enhancer(), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

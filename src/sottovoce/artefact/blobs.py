@@ -18,7 +18,7 @@ TABLE = 1 << 16                          # most values of a codebook
 MAX_ELEMENTS = 1 << 28                   # of all tensors together
 MAX_DIMENSIONS = 8
 KEPT = np.arange(2, dtype=np.uint8)      # kinds of the codes of a Sparse: zero, kept
-FIELDS = {"dense": {"type"}, "sparse": {"values"}, "codebook": {"values"}}      # of an entry, beside the usual
+FIELDS = {"dense": {"type"}, "sparse": {"values"}, "codebook": {"values"}}  # of an entry, beside the usual
 LENGTH = struct.Struct("<I")
 
 Floats = NDArray[Any]

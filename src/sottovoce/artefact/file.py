@@ -61,7 +61,7 @@ def decode(data: bytes, name: str = "model") -> Artefact:
 
 
 def save(artefact: Artefact, path: Path) -> None:
-    """Write the file in one move."""
+    """Write the file in one move. Raises SottovoceError, also when the disk does not take it."""
     write_bytes(path, encode(artefact))
 
 
@@ -102,8 +102,7 @@ def _decode(data: bytes) -> Artefact:
     text, start = _header(data)
     graph, entries, meta = _parsed(text)
     end = start + sum(_aligned(entry["bytes"]) for entry in entries.values())
-    trouble = "cut short" if len(data) < end else "added to"
-    expect(len(data) == end, f"{trouble}: expected {end} bytes, got {len(data)}")
+    expect(len(data) == end, f"cut short or added to: expected {end} bytes, got {len(data)}")
     tensors = {}
     for name, entry in entries.items():
         blob, start = _checked(data, start, entry["bytes"], entry["crc32"], name)
