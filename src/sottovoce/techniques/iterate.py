@@ -15,7 +15,7 @@ UNITS = {"B": 1, "kB": 1000, "KB": 1000, "kiB": 1024, "KiB": 1024, "MB": 1000**2
 
 @dataclass(frozen=True)
 class Iterate:
-    """Repeat the stages until the file would be no larger than `size`, or `ratio` times smaller than at the start.
+    """Repeat the stages until the file would be no larger than `size`, or `ratio` times smaller than 32-bit weights.
 
     A round after which a metric has fallen by more than `max_drop` allows, against the model the run began with, is
     undone and ends the repetition, and so does the last of `rounds`.
@@ -24,7 +24,7 @@ class Iterate:
     stages: tuple[tuple[str, Any], ...]
     rounds: int = 10
     size: str | None = None                                  # "250 kB"
-    ratio: float | None = None                               # of the dense file to this one
+    ratio: float | None = None                               # of the weights as 32-bit floats to the file
     max_drop: Mapping[str, float] = field(default_factory=dict)     # metric -> largest fall
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class Iterate:
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
         start = run.rows[0]
         _check_metrics(self.max_drop, start.metrics)
-        wanted = self._bytes(start.bytes)
+        wanted = self._bytes(4 * start.parameters)
         for number in range(1, self.rounds + 1):
             before = run.keep(model)
             for place, (kind, stage) in enumerate(self.stages, 1):
