@@ -73,6 +73,8 @@ def check_entry(name: str, entry: Any) -> None:
     expect(fits, f"{name}: expected a shape of {MAX_ELEMENTS} elements at most, got {str(shape)[:80]}")
     for key in entry.keys() & {"bytes", "crc32", "values"}:
         expect(_is_count(entry[key]), f"{name}: {key} should be a whole number, got {str(entry[key])[:40]!r}")
+    # What planes inflate to is known by this number alone.
+    expect(form != "sparse" or entry["values"] <= math.prod(shape), f"{name}: more values than elements")
     kind = entry.get("type", "float32")
     expect(kind in ("float32", "float16"), f"{name}: unknown type {str(kind)[:40]!r}")
     expect(entry.get("planes", True) is True, f"{name}: planes should be true if it is there")

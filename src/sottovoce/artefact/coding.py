@@ -86,9 +86,10 @@ def decode_codes(data: bytes, shape: tuple[int, ...], kinds: NDArray[np.uint8]) 
         used += length
         table = np.unpackbits(bits, count=coded * low, bitorder="little").reshape(coded, low)
         high = codes[codes > 0].astype(np.int64) - 1 << low
-        codes[codes > 0] = 1 + (high | (table << np.arange(low)).sum(1))
-        if codes.max() >= len(kinds):
-            raise FormatError(f"coded matrix: code {codes.max()} of {len(kinds)}")
+        full = 1 + (high | (table << np.arange(low)).sum(1))
+        if full.max(initial=0) >= len(kinds):
+            raise FormatError(f"coded matrix: code {full.max()} of {len(kinds)}")
+        codes[codes > 0] = full
     return _nothing_after(data, used, codes)
 
 

@@ -86,14 +86,15 @@ def decode(data: bytes, contexts: Integers, kinds: Integers) -> tuple[NDArray[np
     frequency, begin = table.ravel(), (np.cumsum(table, 1) - table).ravel()
     place_at = np.repeat(np.arange(table.size, dtype=np.uint16), frequency)     # [contexts * TOTAL]
     onward = np.tile(kinds.astype(np.int64) * TOTAL, len(table))                # [places]
-    dealt, longer = _dealt(contexts.astype(np.int64) * ((int(kinds.max()) + 1) * TOTAL), len(states))
+    stride = (int(kinds.max()) + 1) * TOTAL                                     # places of a context
+    dealt, longer = _dealt(contexts, len(states))
     places = np.zeros(dealt.shape, np.uint16)
     shift, used = np.zeros(len(states), np.int64), 0
     for step, context in enumerate(dealt):
         active = len(states) if step < len(dealt) - 1 else longer
         x = states[:active]
         slot = x & (TOTAL - 1)
-        place = place_at[context[:active] + shift[:active] + slot]
+        place = place_at[context[:active].astype(np.int64) * stride + shift[:active] + slot]
         x = frequency[place] * (x >> PRECISION) + slot - begin[place]
         low = np.flatnonzero(x < LOWEST)
         if len(low):
