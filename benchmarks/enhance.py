@@ -25,14 +25,14 @@ def record(run: Path) -> Path:
     """Everything a reader needs to trust the row and to make it again."""
     recipe, model = (run / "recipe.toml").read_text(), run / "model.sotto"
     rows, artefact = read_ledger(run / "ledger.jsonl"), load(model)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
     result = {
         "name": artefact.meta["name"],
         "command": "sottovoce compress recipes/RECIPE.toml, then python benchmarks/enhance.py runs/NAME",
         "recipe": recipe,
         "recipe_sha256": hashlib.sha256(recipe.encode()).hexdigest(),
         "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
-        "commit": commit,
+        "commit": asked.stdout.strip(),
         "environment": environment(),
         "parameters": artefact.meta["parameters"],
         "bytes": model.stat().st_size,
@@ -53,9 +53,10 @@ def table(result: dict[str, Any]) -> str:
     dense = 4 * result["parameters"]
     lines = [
         f"## {result['name']}", "",
-        f"{result['parameters']:,} parameters, {dense:,} bytes as 32-bit floats -> **{result['bytes']:,} bytes on disk, "
-        f"{dense / result['bytes']:.1f} times smaller** (paper-style, positions not counted: {result['paper_bytes']:,} bytes); "
-        f"{result['nonzeros']:,} nonzero weights; {result['steps']:,} training steps, {result['seconds']:.0f} s.", "",
+        f"{result['parameters']:,} parameters, {dense:,} bytes as 32-bit floats -> **{result['bytes']:,} bytes on "
+        f"disk, {dense / result['bytes']:.1f} times smaller** (paper-style, positions not counted: "
+        f"{result['paper_bytes']:,} bytes); {result['nonzeros']:,} nonzero weights; {result['steps']:,} training "
+        f"steps, {result['seconds']:.0f} s.", "",
         "| | noisy | uncompressed | compressed | difference | 95 % interval |", "|---|---|---|---|---|---|",
     ]
     for group, metrics in {"all": result["comparison"]["metrics"], **result["comparison"]["groups"]}.items():

@@ -17,7 +17,8 @@ def ship(run: Path, out: Path) -> None:
     """Write the last stage of the run to `out`, every tensor rounded to 16-bit floats."""
     row = read_ledger(run / "ledger.jsonl")[-1]
     tensors, notes = load_tensors(run / "stages" / f"{row.stage}.safetensors")
-    save_tensors(out, {name: tensor.half() for name, tensor in tensors.items()}, model=notes["model"], config=notes["config"])
+    halves = {name: tensor.half() for name, tensor in tensors.items()}
+    save_tensors(out, halves, model=notes["model"], config=notes["config"])
     record = {"row": asdict(row), "recipe": (run / "recipe.toml").read_text()}
     write_text(out.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
 

@@ -1,4 +1,4 @@
-"""The smallest real things: the sample speech, a model of a few thousand weights, every stage with settings for both."""
+"""The smallest real things: the sample speech, a model of a few thousand weights, settings for every stage."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ STAGE_TABLES: dict[str, str] = {
     "distill": "steps = 4\nweight = 0.5",
     "cluster": "values = 8",
     "half": "",
-    "iterate": 'rounds = 2\nstages = [{ kind = "prune", ratio = 0.3 }, { kind = "distill", steps = 3, teacher = "previous" }]',
+    "iterate": 'rounds = 2\nstages = [{ kind = "prune", ratio = 0.3 }, '
+               '{ kind = "distill", steps = 3, teacher = "previous" }]',
 }
 
 TASK = """
@@ -38,7 +39,7 @@ batch = 2
 workers = 0
 metrics = ["si_sdr"]
 [task.dev]
-list = "LISTS/dev.jsonl"
+plans = "LISTS/dev.jsonl"
 speech = { path = "speech.jsonl", where = { split = "dev" } }
 noise = { path = "noise.jsonl", where = { split = "dev" } }
 snr_db = [5]

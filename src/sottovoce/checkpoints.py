@@ -29,7 +29,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FormatError(f"{path}: no such checkpoint")
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}      # noqa: SIM118 - not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
             metadata = file.metadata() or {}
         return tensors, {key: _note(value) for key, value in metadata.items()}
     except (safetensors.SafetensorError, OSError) as error:

@@ -53,7 +53,8 @@ def _need_training() -> None:
         import lhotse  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
-        raise SottovoceError(f"{error.name} is not installed; compressing needs: pip install 'sottovoce[train]'") from None
+        needed = "compressing needs: pip install 'sottovoce[train]'"
+        raise SottovoceError(f"{error.name} is not installed; {needed}") from None
 
 
 @app.command()
@@ -73,7 +74,7 @@ def compress(
         at_work = Run(settings, directory, shown)
         compress(at_work)
         comparison = None
-        if settings.task.test is not None:
+        if settings.task.has_test:
             shown.stage("test list and report")
             comparison = prove(at_work)
     if comparison is not None:
@@ -121,14 +122,15 @@ def inspect(
     model: Existing,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
-    """Show what is inside a file: per tensor shape, form, nonzeros, bits per weight, bytes; what is not compressed, why."""
+    """Show what is inside a file, tensor by tensor, and what is not compressed, with the reason."""
     from sottovoce.artefact.describe import describe, header_bytes
     from sottovoce.artefact.file import load
 
     artefact, total = load(model), model.stat().st_size
     rows = describe(artefact)
     if as_json:
-        terminal.out.print_json(json.dumps({"bytes": total, "meta": artefact.meta, "tensors": [vars(row) for row in rows]}))
+        tensors = [vars(row) for row in rows]
+        terminal.out.print_json(json.dumps({"bytes": total, "meta": artefact.meta, "tensors": tensors}))
         return
     terminal.contents(rows, header_bytes(artefact), total, artefact.meta)
 
@@ -141,7 +143,7 @@ def enhance(
     wet: Annotated[float, typer.Option(help="share of the enhanced signal, 0..1")] = 1.0,
     atten_lim: Annotated[float | None, typer.Option(help="most that noise is attenuated, dB")] = None,
 ) -> None:
-    """Enhance audio of any rate, channels and length; output fits the input. Raw PCM is 16-bit mono at the model's rate."""
+    """Enhance audio of any rate, channels and length into the same. Raw PCM is 16-bit mono at the model's rate."""
     from sottovoce.runtime import load
     from sottovoce.runtime.enhance import enhance_paths, enhance_pcm
 

@@ -34,6 +34,19 @@ class Row:
         return record
 
 
+class Watcher:
+    """Whoever wants to see a run go on; this one looks away."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        """A step of a fit is done."""
+
+    def row(self, row: Row) -> None:
+        """A stage is finished, now or in an earlier run."""
+
+
 def read_ledger(path: Path) -> list[Row]:
     """The rows at `path`, none if there is no such file. Raises FormatError with the line that is not one."""
     rows = []

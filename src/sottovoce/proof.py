@@ -26,10 +26,10 @@ def prove(run: Run) -> dict[str, Any]:
     stored = run.directory / "scores.json"
     session = Session(load(run.directory / "model.sotto"))
     if stored.is_file():
-        comparison = json.loads(stored.read_text())
+        comparison: dict[str, Any] = json.loads(stored.read_text())
     else:
-        sides = [run.task.scores(side, "test") for side in (None, on_arrays(run.dense()), session.run)]
-        comparison = compare(*sides, groups=run.task.groups("test")).to_json()
+        noisy, dense, small = (run.task.scores(side, "test") for side in (None, on_arrays(run.dense()), session.run))
+        comparison = compare(noisy, dense, small, run.task.groups("test")).to_json()
         write_text(stored, json.dumps(comparison, indent=1))
     write_text(run.directory / "report.html", render(_story(run, session, comparison)))
     return comparison
@@ -46,15 +46,15 @@ def _story(run: Run, session: Session, comparison: dict[str, Any]) -> Story:
         rows=[vars(row) for row in run.rows],
         comparison=comparison,
         tensors=describe(artefact),
-        examples=_examples(run, session) if isinstance(run.task, Enhance) else [],
+        examples=_examples(run, run.task, session) if isinstance(run.task, Enhance) else [],
         recipe=run.recipe.text,
         environment=environment(),
     )
 
 
-def _examples(run: Run, session: Session) -> list[Example]:
+def _examples(run: Run, task: Enhance, session: Session) -> list[Example]:
     """Mixtures spread over the test list, so that each signal-to-noise ratio is heard."""
-    evaluation, dense = run.task.evaluation("test"), on_arrays(run.dense())
+    evaluation, dense = task.evaluation("test"), on_arrays(run.dense())
     count = len(evaluation.mixtures)
     examples = []
     for place in sorted({(2 * number + 1) * count // (2 * LISTENED) for number in range(LISTENED)}):
@@ -62,8 +62,9 @@ def _examples(run: Run, session: Session) -> list[Example]:
         gain = PEAK / max(abs(noisy).max(), abs(clean).max(), 1e-8)
         noise = " and ".join(layer.kind for layer in mixture.noises)
         examples.append(Example(
-            name=mixture.id, caption=f"{mixture.snr_db:g} dB, {noise} noise", sample_rate=run.task.sample_rate,
-            noisy=noisy * gain, uncompressed=dense(noisy) * gain, compressed=session.run(noisy) * gain, clean=clean * gain,
+            name=mixture.id, caption=f"{mixture.snr_db:g} dB, {noise} noise", sample_rate=task.sample_rate,
+            noisy=noisy * gain, uncompressed=dense(noisy) * gain, compressed=session.run(noisy) * gain,
+            clean=clean * gain,
         ))
     return examples
 

@@ -103,13 +103,13 @@ def parse_stages(tables: object, where: str, base: Path) -> tuple[tuple[str, Sta
 
 
 def _named(known: Mapping[str, type], key: str, table: object, where: str, base: Path,
-           ready: Mapping[str, Any] = {}) -> tuple[str, Any]:      # noqa: B006 - never changed
+           ready: Mapping[str, Any] | None = None) -> tuple[str, Any]:
     """The settings that a table asks for by a name in its field `key`."""
     if not isinstance(table, Mapping):
         raise RecipeError(f"{where}: expected a table, got {table!r}")
-    name = table.get(key)
+    name = str(table.get(key))
     if name not in known:
-        raise RecipeError(f"{where}: {key}: unknown {name!r}{suggestion(str(name), known)}")
+        raise RecipeError(f"{where}: {key}: unknown {table.get(key)!r}{suggestion(name, known)}")
     rest = {field: value for field, value in table.items() if field != key}
     return name, from_table(known[name], rest, where, base, ready)
 

@@ -28,7 +28,7 @@ from sottovoce.artefact.file import encode
 from sottovoce.checkpoints import Progress, load_tensors, save_tensors
 from sottovoce.errors import FormatError, RecipeError
 from sottovoce.files import sweep, write_bytes, write_text
-from sottovoce.ledger import Row, read_ledger, write_ledger
+from sottovoce.ledger import Row, Watcher, read_ledger, write_ledger
 from sottovoce.metrics.statistics import means
 from sottovoce.models import build
 from sottovoce.packing import pack
@@ -39,19 +39,6 @@ from sottovoce.techniques.weights import learned, plain, weights
 from sottovoce.training import Fitted, Loss, Schedule, fit
 
 START = "00-start"
-
-
-class Watcher:
-    """Whoever wants to see a run go on; this one looks away."""
-
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-
-    def step(self, step: int, steps: int, loss: float) -> None:
-        """A step of a fit is done."""
-
-    def row(self, row: Row) -> None:
-        """A stage is finished, now or in an earlier run."""
 
 
 class Run:
@@ -116,7 +103,8 @@ class Run:
             bytes=len(encode(artefact)), paper_bytes=round(paper_bytes(artefact)),
             parameters=artefact.meta["parameters"],
             nonzeros=sum(int(weight.value.count_nonzero()) for weight in learned(model)),
-            metrics=means(self.task.scores(on_arrays(model), "dev")), details=self._details.pop() if self._details else {},
+            metrics=means(self.task.scores(on_arrays(model), "dev")),
+            details=self._details.pop() if self._details else {},
             steps=self._steps, seconds=spent.seconds if spent else time.monotonic() - began,
             data_wait=spent.data_wait if spent else 0.0,
         )
@@ -165,7 +153,7 @@ class Run:
         return self._fitted
 
     def _tensorboard(self, place: str) -> Any:
-        from torch.utils.tensorboard import SummaryWriter      # takes a second to import
+        from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
         return SummaryWriter(str(self.directory / "tensorboard" / place))
 

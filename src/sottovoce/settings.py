@@ -1,4 +1,4 @@
-"""Tables of a TOML file to frozen dataclasses: every key known, every value of its type, or an error that says where."""
+"""Tables of a TOML file to frozen dataclasses: every key known, every value of its type, or an error that says so."""
 
 import dataclasses
 import difflib
@@ -79,4 +79,5 @@ def _items(kinds: tuple[Any, ...], value: Any, where: str, base: Path) -> tuple[
         kinds = (kinds[0],) * len(value)
     if len(kinds) != len(value):
         raise RecipeError(f"{where}: expected {len(kinds)} values, got {value!r}")
-    return tuple(_value(kind, item, f"{where}[{n}]", base) for n, (kind, item) in enumerate(zip(kinds, value)))
+    pairs = enumerate(zip(kinds, value, strict=True))
+    return tuple(_value(kind, item, f"{where}[{n}]", base) for n, (kind, item) in pairs)

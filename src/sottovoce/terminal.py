@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sottovoce.artefact.describe import TensorRow
-from sottovoce.ledger import Row
+from sottovoce.ledger import Row, Watcher
 from sottovoce.runtime.enhance import Result
 
 # Into a file or a pipe tables are as wide as they need to be; rich would take 80 columns and cut names off.
@@ -35,7 +35,7 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-class Shown:
+class Shown(Watcher):
     """A watcher that draws a bar for the stage at work and prints a line for every stage done."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Shown:
         self.progress.update(self.bar, completed=step, total=steps, loss=f"{loss:.4f}")
 
     def row(self, row: Row) -> None:
-        scores = "  ".join(f"{TITLES.get(name, name)} {value:.{DIGITS.get(name, 3)}f}" for name, value in row.metrics.items())
+        scores = "  ".join(f"{TITLES.get(n, n)} {value:.{DIGITS.get(n, 3)}f}" for n, value in row.metrics.items())
         kept = row.nonzeros / max(1, row.parameters)
         wait = f"  waiting for data {row.data_wait:.0%}" if row.steps else ""
         say(f"{row.stage:<24} {size(row.bytes):>9}  {kept:>4.0%} nonzero  {scores}  {row.seconds:.0f} s{wait}")

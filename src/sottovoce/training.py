@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from sottovoce.errors import SottovoceError
 
-
 SAVE_SECONDS = 60.0      # between checkpoints of a fit
 
 

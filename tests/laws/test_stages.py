@@ -10,9 +10,9 @@ import torch
 import toy
 
 from sottovoce.artefact.file import decode, encode
-from sottovoce.ledger import Row, read_ledger
+from sottovoce.ledger import Row, Watcher, read_ledger
 from sottovoce.packing import pack
-from sottovoce.run import Run, Watcher, compress
+from sottovoce.run import Run, compress
 from sottovoce.techniques import STAGES
 from sottovoce.techniques.weights import learned, weights
 
@@ -86,13 +86,11 @@ def test_another_seed_gives_other_weights(made: Maker) -> None:
 @pytest.mark.parametrize("kind", ["prune", "cluster", "half"])
 def test_a_stage_leaves_alone_what_its_pattern_leaves_out(kind: str, made: Maker) -> None:
     (before, _), (after, _) = made(""), made(toy.stage_table(kind) + 'only = "output.weight"\n')
-    changed = [
-        old.name for old, new in zip(learned(before), learned(after), strict=True) if not torch.equal(old.value, new.value)
-    ]
-    assert changed == ["output.weight"]
+    pairs = zip(learned(before), learned(after), strict=True)
+    assert [old.name for old, new in pairs if not torch.equal(old.value, new.value)] == ["output.weight"]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Stands for the power going out."""
 
 
@@ -114,7 +112,7 @@ class PowerCut(Watcher):
     def _count(self) -> None:
         self.left -= 1
         if self.left < 0:
-            raise Stopped
+            raise StoppedError
 
 
 @pytest.mark.parametrize("kind", STAGES)
@@ -127,7 +125,7 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_bytes(kind: str, events: int,
         try:
             compress(Run(whole.recipe, tmp_path, PowerCut(events)))
             break
-        except Stopped:
+        except StoppedError:
             events += 1          # passing what is done costs an event a stage
     assert (tmp_path / "model.sotto").read_bytes() == (whole.directory / "model.sotto").read_bytes()
     assert [row.stage for row in read_ledger(tmp_path / "ledger.jsonl")] == [row.stage for row in whole.rows]

@@ -184,7 +184,8 @@ class Mixer:
             return SYNTHETIC[layer.kind](rng, samples, RATE)
         if layer.kind == "babble":
             talkers = [unit(_fit(_joined(self.babble, (piece,)), samples)) for piece in layer.pieces]
-            return np.sum([talker * np.float32(rng.uniform(0.5, 1)) for talker in talkers], axis=0)
+            together: Array = np.sum([talker * np.float32(rng.uniform(0.5, 1)) for talker in talkers], axis=0)
+            return together
         wave = _fit(_sped(_joined(self.noise, layer.pieces), layer.speed), samples)
         return equalise(rng, wave) if mixture.equalise else wave
 
@@ -220,4 +221,5 @@ def _fit(wave: Array, samples: int) -> Array:
 def _reverberant(clean: Array, room: Array) -> Array:
     """Speech in a room, the direct sound where it was, so that noisy and clean stay aligned."""
     direct = int(np.argmax(np.abs(room)))
-    return scipy.signal.oaconvolve(clean, room[direct:])[: len(clean)].astype(np.float32)
+    wet: Array = scipy.signal.oaconvolve(clean, room[direct:])[: len(clean)].astype(np.float32)
+    return wet

@@ -56,7 +56,8 @@ def equalise(rng: Rng, wave: Array, depth_db: float = 8.0) -> Array:
     spectrum = scipy.fft.rfft(wave)
     gains_db = rng.uniform(-depth_db, depth_db, 8)
     curve = np.interp(np.linspace(0, 7, len(spectrum)), np.arange(8), gains_db)
-    return scipy.fft.irfft(spectrum * (10 ** (curve / 20)).astype(np.float32), n=len(wave))
+    filtered: Array = scipy.fft.irfft(spectrum * (10 ** (curve / 20)).astype(np.float32), n=len(wave))
+    return filtered
 
 
 def unit(wave: Array) -> Array:

@@ -107,7 +107,7 @@ class RunningRms(nn.Module):
         weights = torch.where(ages >= 0, self.decay ** ages.clamp_min(0), 0.0).to(values)
         carried = values.new_zeros(values.shape[0], 1)
         sums = []
-        for block in values.split(self.block, dim=1):
+        for block in torch.split(values, self.block, dim=1):
             length = block.shape[1]
             total = block @ weights[:length, :length].T + carried * self.decay ** (steps[:length] + 1)
             carried = total[:, -1:]

@@ -53,4 +53,5 @@ class LstmEnhancer(nn.Module):
         else:
             target = torch.relu(estimate)
             gain = (target if level is None else target * level) / magnitude
-        return self.istft(spectrum * gain.unsqueeze(-1), waveform)
+        enhanced: Tensor = self.istft(spectrum * gain.unsqueeze(-1), waveform)
+        return enhanced

@@ -15,6 +15,11 @@ class Task(Protocol):
     name: ClassVar[str]
     sample_rate: ClassVar[int]           # Hz
 
+    @property
+    def has_test(self) -> bool:
+        """Whether the recipe names a test list."""
+        ...
+
     def batches(self, seed: int, start: int, stride: int) -> Iterator[Batch]:
         """Training batches without end, from batch number `start`; the same seed gives the same sequence."""
         ...

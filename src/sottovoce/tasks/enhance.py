@@ -36,7 +36,7 @@ class Corpus:
 class Evaluation:
     """A fixed list of mixtures; drawn from the seed and written to its file when that is not there yet."""
 
-    list: Path
+    plans: Path                                          # the list, JSON, one mixture a line
     speech: Corpus
     noise: Corpus
     snr_db: tuple[float, ...] = (0.0, 5.0, 10.0)
@@ -48,9 +48,9 @@ class Evaluation:
     @cached_property
     def mixtures(self) -> list[Mixture]:
         """The plans, as stored."""
-        if not self.list.is_file():
-            write_list(self.list, self._drawn())
-        return read_list(self.list)
+        if not self.plans.is_file():
+            write_list(self.plans, self._drawn())
+        return read_list(self.plans)
 
     @cached_property
     def mixer(self) -> Mixer:
@@ -78,7 +78,7 @@ class Enhance:
     noise: Corpus
     babble: Corpus | None = None                         # talkers of the babble; the speech itself if not given
     rooms: Corpus | None = None                          # room impulse responses
-    mixing: Mixing = Mixing()
+    mixing: Mixing = field(default_factory=Mixing)
     batch: int = 16                                      # mixtures a step
     workers: int = 1                                     # processes that make batches
     loss_on: Literal["compressed", "magnitude"] = "compressed"
@@ -112,6 +112,10 @@ class Enhance:
     def imitation(self, outputs: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """The same distance, to the teacher's output."""
         return spectral_distance(outputs, teacher, batch.inputs[0], self.loss_on)
+
+    @property
+    def has_test(self) -> bool:
+        return self.test is not None
 
     def evaluation(self, split: Split) -> Evaluation:
         """The list of that name. Raises RecipeError when the recipe has none."""

@@ -29,8 +29,8 @@ class Codebook(WeightForm):
 
     def stored(self, weight: Tensor) -> stored.Stored:
         table = np.concatenate([np.zeros(1, np.float32), self.centroids.detach().cpu().numpy()])
-        small = np.uint8 if len(table) <= 256 else np.uint16
-        return stored.Codebook(self.codes.cpu().numpy().astype(small), table)
+        codes = self.codes.cpu().numpy()
+        return stored.Codebook(codes.astype(np.uint8) if len(table) <= 256 else codes.astype(np.uint16), table)
 
 
 class _Lookup(torch.autograd.Function):
@@ -72,7 +72,9 @@ class Cluster:
         return model
 
 
-def clustered(value: NDArray[np.float32], count: int, rounds: int = 100) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def clustered(
+    value: NDArray[np.float32], count: int, rounds: int = 100
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Codes of the value's shape (0: zero) and at most `count` ascending centroids of its nonzero elements.
 
     Lloyd's k-means on the sorted values, centroids first spread evenly from the least to the greatest; centroids that

@@ -27,7 +27,8 @@ def restore(model: nn.Module, tensors: Mapping[str, Tensor], forms: Mapping[str,
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if wanted != given:
         name = next(name for name in [*wanted, *given] if wanted.get(name) != given.get(name))
-        raise FormatError(f"checkpoint of another model: {name} should be {_shape(wanted, name)}, got {_shape(given, name)}")
+        shapes = f"{name} should be {_shape(wanted, name)}, got {_shape(given, name)}"
+        raise FormatError(f"checkpoint of another model: {shapes}")
     model.load_state_dict(dict(tensors))
     return model
 
@@ -39,7 +40,7 @@ def _lay(weight: Weight, kind: str, tensors: Mapping[str, Tensor]) -> None:
     try:
         form = FORMS[kind](**parts)
     except (KeyError, TypeError) as error:
-        raise FormatError(f"checkpoint: {weight.name} has a form {kind!r} that cannot be made again ({error})") from None
+        raise FormatError(f"checkpoint: {weight.name}: form {kind!r} cannot be made again ({error})") from None
     weight.hold(form)
 
 

@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,14 +42,27 @@ class Weight:
     @property
     def value(self) -> Tensor:
         """The weight as the model uses it, with its form; gradients flow through."""
-        return getattr(self.module, self.attribute)
+        value: Tensor = getattr(self.module, self.attribute)
+        return value
 
     @property
     def form(self) -> WeightForm | None:
         """What the weight is held to; None while it is free."""
+        held = self._held
+        if held is None:
+            return None
+        form = held[0]
+        assert isinstance(form, WeightForm)
+        return form
+
+    @property
+    def _held(self) -> parametrize.ParametrizationList | None:
+        """Torch's record of the form, and of the tensor under it."""
         if not parametrize.is_parametrized(self.module, self.attribute):
             return None
-        return self.module.parametrizations[self.attribute][0]      # type: ignore[union-attr,index,return-value]
+        lists: Any = self.module.parametrizations
+        held: parametrize.ParametrizationList = lists[self.attribute]
+        return held
 
     def hold(self, form: WeightForm) -> None:
         """Hold the weight's present value to this form from now on, in place of an earlier one."""
@@ -65,9 +79,10 @@ class Weight:
     @property
     def original(self) -> nn.Parameter:
         """The tensor that learns, under the form."""
-        if self.form is None:
-            return getattr(self.module, self.attribute)
-        return self.module.parametrizations[self.attribute].original     # type: ignore[union-attr,index,return-value]
+        held = self._held
+        original = getattr(self.module, self.attribute) if held is None else held.original
+        assert isinstance(original, nn.Parameter)
+        return original
 
     def stored(self) -> Stored:
         """The weight as it lies in a file: as its form says, or every value as it is."""
@@ -82,8 +97,8 @@ def learned(model: nn.Module, only: str = "*") -> Iterator[Weight]:
     for path, module in model.named_modules():
         if isinstance(module, (WeightForm, parametrize.ParametrizationList, nn.ModuleDict)):
             continue
-        held = list(module.parametrizations) if parametrize.is_parametrized(module) else []      # type: ignore
-        for attribute in sorted([*module._parameters, *held]):
+        lists: Any = module.parametrizations if parametrize.is_parametrized(module) else {}
+        for attribute in sorted([*module._parameters, *lists]):
             name = f"{path}.{attribute}" if path else attribute
             if getattr(module, attribute) is not None and fnmatch.fnmatchcase(name, only):
                 yield Weight(module, attribute, name)
