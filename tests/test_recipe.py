@@ -79,6 +79,6 @@ def test_every_shipped_recipe_is_sound(path: Path) -> None:
 def test_a_run_directory_belongs_to_one_recipe(tmp_path: Path) -> None:
     from sottovoce.run import Run
 
-    Run(toy.recipe("", tmp_path), tmp_path / "run")
+    Run(toy.recipe("", tmp_path), tmp_path / "run").start()
     with pytest.raises(SottovoceError, match="holds a run of another recipe"):
         Run(toy.recipe(toy.stage_table("prune"), tmp_path), tmp_path / "run")

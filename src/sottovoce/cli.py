@@ -66,9 +66,10 @@ def compress(
     _need_training()
     from sottovoce.proof import prove
     from sottovoce.recipe import read_recipe
-    from sottovoce.run import Run, compress
+    from sottovoce.run import Run, check, compress
 
     settings = read_recipe(recipe)
+    list(check(settings))            # what is wrong with the last stage is said now, not hours later
     directory = run or Path("runs", settings.name)
     with terminal.Shown() as shown:
         at_work = Run(settings, directory, shown)

@@ -26,6 +26,7 @@ from sottovoce.artefact import Artefact
 from sottovoce.artefact.describe import paper_bytes
 from sottovoce.artefact.file import encode
 from sottovoce.checkpoints import Progress, load_tensors, save_tensors
+from sottovoce.curves import Curves
 from sottovoce.errors import FormatError, RecipeError
 from sottovoce.files import sweep, write_bytes, write_text
 from sottovoce.ledger import Row, Watcher, read_ledger, write_ledger
@@ -48,8 +49,8 @@ class Run:
         """Raises RecipeError when the directory belongs to another recipe."""
         self.recipe, self.task, self.directory = recipe, recipe.task, directory
         self.watcher = watcher or Watcher()
-        self._claim()
         self._ledger = read_ledger(directory / "ledger.jsonl")
+        self._claim()
         self.rows: list[Row] = []                    # finished so far in this process, old rows as they are passed
         self._path: list[str] = []                   # names of the stages at work, outermost first
         self._details: list[dict[str, Any]] = []
@@ -58,7 +59,7 @@ class Run:
 
     def _claim(self) -> None:
         copy = self.directory / "recipe.toml"
-        if copy.is_file() and copy.read_text(encoding="utf-8") != self.recipe.text:
+        if self._ledger and copy.is_file() and copy.read_text(encoding="utf-8") != self.recipe.text:
             raise RecipeError(
                 f"{self.directory}: holds a run of another recipe (see {copy}); choose another directory or remove it"
             )
@@ -136,26 +137,21 @@ class Run:
         """Train the model on the task's batches; a fit that was interrupted goes on from its last checkpoint."""
         place = "/".join(self._path)
         seed = zlib.crc32(f"{self.recipe.seed}/{place}".encode())
-        log = self._tensorboard(place)
+        curves = Curves(self.directory / "tensorboard" / place)
 
         def on_step(step: int, value: float) -> None:
             self.watcher.step(step + 1, schedule.steps, value)
             if step % 20 == 0:
-                log.add_scalar("loss", value, step)
+                curves.add("loss", value, step)
 
         def batches(start: int, stride: int) -> Any:
             return self.task.batches(seed, start, stride)
 
-        with log:
+        with curves:
             self._fitted = fit(model, batches, loss, schedule, penalties=penalties, seed=seed,
                                checkpoint=Progress(self._file(place, ".progress")), on_step=on_step)
         self._steps += schedule.steps
         return self._fitted
-
-    def _tensorboard(self, place: str) -> Any:
-        from torch.utils.tensorboard import SummaryWriter  # takes a second to import
-
-        return SummaryWriter(str(self.directory / "tensorboard" / place))
 
     def teacher(self, which: Teacher) -> nn.Module:
         """A frozen model: the one the run began with, or the one before its last pruning."""
