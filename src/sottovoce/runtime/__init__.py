@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sottovoce.artefact.file import load as read
 from sottovoce.runtime.enhance import Result, enhance_file, enhance_paths, enhance_pcm
 from sottovoce.runtime.session import Session
 
@@ -10,6 +11,4 @@ __all__ = ["Result", "Session", "enhance_file", "enhance_paths", "enhance_pcm", 
 
 def load(path: str | Path) -> Session:
     """The model of a `.sotto` file, ready to run. Raises FormatError if it is not one."""
-    from sottovoce.artefact import file
-
-    return Session(file.load(Path(path)))
+    return Session(read(Path(path)))
