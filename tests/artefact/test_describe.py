@@ -1,0 +1,58 @@
+"""What inspect and the report say of a file is what lies in it."""
+
+import numpy as np
+import pytest
+from artefacts import codebook, enhancer, wire
+
+from sottovoce.artefact.describe import describe, header_bytes, paper_bytes
+from sottovoce.artefact.file import encode
+from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+
+KEEP = np.array([[True, False, True], [False, False, True]])
+
+
+def test_bytes_add_up_to_the_file() -> None:
+    artefact = enhancer()
+    assert header_bytes(artefact) + sum(row.bytes for row in describe(artefact)) == len(encode(artefact))
+
+
+def test_a_row_says_what_a_tensor_is() -> None:
+    rows = {row.name: row for row in describe(enhancer())}
+    assert list(rows) == list(enhancer().tensors)
+    for name, stored in enhancer().tensors.items():
+        row, values = rows[name], stored.to_array()
+        assert (row.shape, row.elements) == (values.shape, values.size)
+        assert row.nonzeros == np.count_nonzero(values)
+        assert row.bits_per_weight == 8 * row.bytes / values.size
+    assert rows["ih"].form == "codebook of 6 + zero"
+    assert rows["b1"].form == "dense float16"
+    assert rows["hh"].form == "sparse float32"
+    assert {name: row.note for name, row in rows.items() if row.note} == {"bias": "a bias"}
+
+
+def test_a_row_of_an_empty_tensor() -> None:
+    (row,) = describe(wire(nothing=Dense(np.zeros((0, 3), np.float32))))
+    assert (row.elements, row.nonzeros, row.bytes, row.bits_per_weight) == (0, 0, 0, 0)
+
+
+PAPER: dict[str, tuple[Stored, int]] = {
+    "float32, zeros are free": (Dense(np.array([1, 0, 2], np.float32)), 8),
+    "float16": (Dense(np.array([1, 0, 2], np.float16)), 4),
+    "sparse": (Sparse(KEEP, np.ones(3, np.float32)), 12),
+    "five values: 3 bits for each of 12 weights": (Codebook(np.arange(18, dtype=np.uint8) % 6 * (np.arange(18) < 15),
+                                                            np.arange(6, dtype=np.float32)), 25),
+    "one value: no bits at all": (Codebook(KEEP.astype(np.uint8), np.array([0, 3], np.float32)), 4),
+    "only zeros": (Codebook(np.zeros(9, np.uint8), np.zeros(1, np.float32)), 0),
+}
+
+
+@pytest.mark.parametrize("case", PAPER)
+def test_paper_bytes_as_published(case: str) -> None:
+    stored, expected = PAPER[case]
+    assert paper_bytes(wire(w=stored)) == expected
+
+
+def test_paper_bytes_do_not_depend_on_places() -> None:
+    stored = codebook(np.random.default_rng(2), (20, 30), 15)
+    moved = Codebook(np.sort(stored.codes, axis=None).reshape(20, 30), stored.table)
+    assert paper_bytes(wire(w=stored)) == paper_bytes(wire(w=moved))
