@@ -34,7 +34,7 @@ TOTAL = 1 << PRECISION
 LOWEST = 1 << 16                     # of a lane's state
 HEAD = struct.Struct("<HI")
 
-_BYTES_PER_LANE = 1024               # a lane costs three bytes: 0.3 % of these ...
+_BYTES_PER_LANE = 1536               # a lane costs three bytes: 0.2 % of these ...
 _USUAL_LANE = 1 << 15                # ... or more, so that nearly empty tensors are read fast too
 _COST = np.array([0] + [round(4096 * math.log2(TOTAL / f)) for f in range(1, TOTAL + 1)])    # 1/4096 bit
 _WEIGHTS = np.array([0] + [16 + level % 16 << level // 16 for level in range(1, 256)])       # of the levels
