@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import struct
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -183,7 +184,7 @@ def test_bytes_after_the_end_are_refused(added: bytes) -> None:
 def test_other_files_are_refused() -> None:
     assert "expected a .sotto file" in refused(b"")
     assert "expected a .sotto file" in refused(b"RIFF\x24\x00\x00\x00WAVEfmt ")
-    assert "expected a .sotto file" in refused("Dear Sir or Madam,\nsotto voce\n".encode())
+    assert "expected a .sotto file" in refused(b"Dear Sir or Madam,\nsotto voce\n")
     assert "expected a .sotto file" in refused(bytes(1000))
 
 
@@ -221,6 +222,10 @@ def attribute(node: int, **fields: Any) -> Change:
 
 def node(number: int, field: int, value: Any) -> Change:
     return lambda header, blobs: header["graph"]["nodes"][number].__setitem__(field, value)
+
+
+def role(number: int, **tensors: str) -> Change:
+    return lambda header, blobs: header["graph"]["nodes"][number][3].update(tensors)
 
 
 def graph(**fields: Any) -> Change:
@@ -328,8 +333,8 @@ LIES: dict[str, Change] = {
     "role missing": node(6, 3, {"weight": "out"}),
     "weight and bias swapped": node(6, 3, {"weight": "bias", "bias": "out"}),
     "bias of another size": node(6, 3, {"weight": "out", "bias": "b2"}),
-    "weights of the LSTM swapped": node(5, 3, {"weight_ih": "hh", "weight_hh": "ih", "bias_ih": "b1", "bias_hh": "b2"}),
-    "bias of the LSTM too short": node(5, 3, {"weight_ih": "ih", "weight_hh": "hh", "bias_ih": "bias", "bias_hh": "b2"}),
+    "weights of the LSTM swapped": role(5, weight_ih="hh", weight_hh="ih"),
+    "bias of the LSTM too short": role(5, bias_ih="bias"),
     "hidden does not fit": attribute(5, hidden=4),
     "hidden is true": attribute(5, hidden=True),
     "hidden is a text": attribute(5, hidden="3"),
@@ -423,6 +428,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a file that ends after its preamble": lambda: PREAMBLE.pack(b"SOTT", VERSION, 0, 1 << 31, 1 << 31, 0),
     "a million values": lambda: lying(SPARSE, values=1 << 20),
     "dense without bytes": lambda: lying(FULL, shape=[MAX_ELEMENTS]),
+    "four values that inflate to 80 million bytes": lambda: inflating(20_000_000),
 }
 
 
@@ -430,6 +436,16 @@ def one_code(elements: int) -> bytes:
     """A file whose coded tensor claims so many elements, all of them zero: they cost nothing to code."""
     header, blobs = opened(encode(wire(w=Codebook(np.zeros((2, 2), np.uint8), np.zeros(1, np.float32)))))
     header["tensors"]["w"]["shape"] = [elements // 2, 2]
+    return closed(header, blobs)
+
+
+def inflating(values: int) -> bytes:
+    """A file of a sparse tensor of four elements whose planes claim and hold so many values."""
+    header, blobs = opened(encode(wire(w=Sparse(np.ones(4, bool), np.ones(4, np.float32)))))
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    plane = deflate.compress(bytes(values)) + deflate.flush()
+    blobs["w"] = (struct.pack("<I", len(plane)) + plane) * 4
+    header["tensors"]["w"] |= {"values": values, "planes": True, "bytes": len(blobs["w"])}
     return closed(header, blobs)
 
 
@@ -446,6 +462,20 @@ def test_a_few_bytes_do_not_fill_the_memory(bomb: str) -> None:
     try:
         refused(data)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("form", ["sparse", "codebook"])
+def test_reading_takes_little_more_memory_than_the_weights(form: str) -> None:
+    shape = (256, 1024)
+    stored = {"sparse": Sparse(np.zeros(shape, bool), np.zeros(0, np.float32)),
+              "codebook": Codebook(np.zeros(shape, np.uint8), np.array([0, 1], np.float32))}[form]
+    data = encode(wire(w=stored))
+    tracemalloc.start()
+    try:
+        decode(data)
+        assert tracemalloc.get_traced_memory()[1] < 12 * 256 * 1024
     finally:
         tracemalloc.stop()
 

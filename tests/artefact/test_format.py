@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from artefacts import codebook, enhancer, opened, sparse, wire
-from plain_reader import read
+from plain_reader import decoded, frequencies, read
 from test_file import STORED
 
 from sottovoce.artefact.file import decode, encode
@@ -83,3 +83,90 @@ def test_a_plain_reader_reads_a_model() -> None:
     assert header["meta"] == artefact.meta
     assert [node[1] for node in header["graph"]["nodes"]] == [node.name for node in artefact.graph.nodes]
     assert list(tensors) == list(artefact.tensors)
+
+
+# ---- the page itself -----------------------------------------------------------------------------------------
+
+
+def table_below(heading: str) -> list[list[str]]:
+    """The cells of the first table after these words, without its two lines of heading."""
+    lines = PAGE.split(heading, 1)[1].splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[first + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def quoted(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+EXAMPLE = Codebook(np.array([[0, 2, 0, 0], [1, 2, 0, 0]], np.uint8), np.array([0, -0.5, 0.25], np.float32))
+
+
+def example_bytes() -> bytes:
+    (block,) = re.findall(r"```hex\n(.*?)```", PAGE, re.DOTALL)
+    return b"".join(bytes.fromhex(re.split(r" {3,}", line)[0]) for line in block.splitlines())
+
+
+def test_the_bytes_of_the_example_are_those_of_the_file() -> None:
+    _, blobs = opened(encode(wire(w=EXAMPLE)))
+    assert example_bytes() == blobs["w"]
+
+
+def test_the_numbers_of_the_example_are_right() -> None:
+    levels = example_bytes()[19:22]
+    table = frequencies(levels)
+    assert f"levels {levels[0]}, {levels[1]}, {levels[2]}" in PAGE
+    assert f"{table[0]}, {table[1]}, {table[2]}." in PAGE
+    state = int.from_bytes(example_bytes()[22:], "little")
+    trace = [[int(cell) for cell in row] for row in table_below("The only lane then goes")]
+    for element, row in enumerate(trace):
+        symbol, after = decoded(state, table)
+        assert row == [element, state, state % 32768, symbol, after]
+        state = after
+    assert [row[3] for row in trace] == list(EXAMPLE.codes.ravel())
+    assert state == 65536
+
+
+def test_the_page_lists_the_operations_there_are() -> None:
+    listed = {}
+    for names, inputs, tensors, attributes in table_below("## Operations"):
+        for name in quoted(names):
+            count = 2 if inputs.startswith("a, b") else 1
+            listed[name] = (count, tuple(quoted(tensors)), tuple(quoted(attributes)))
+    assert listed == {name: (op.inputs, op.tensors, op.attributes) for name, op in OPS.items()}
+    assert listed.keys() == reference.OPS.keys()
+
+
+def test_the_page_states_the_ranges_of_attributes() -> None:
+    stated = {
+        name: tuple(float(number) for number in re.findall(r"\d[\d.e-]*", limits))
+        for names, limits in table_below("These are the attributes:")
+        for name in quoted(names)
+        if name != "window"
+    }
+    assert stated == RANGES
+
+
+def test_every_attribute_has_a_range() -> None:
+    assert {name for op in OPS.values() for name in op.attributes} == RANGES.keys() | {"window"}
+
+
+@pytest.mark.parametrize("window", reference.WINDOWS)
+def test_the_page_says_what_the_windows_are(window: str) -> None:
+    n, n_fft = np.arange(320), 320
+    formulas = {
+        "0.54 - 0.46 cos(2 pi n / (n_fft - 1))": 0.54 - 0.46 * np.cos(2 * np.pi * n / (n_fft - 1)),
+        "sin(pi n / n_fft)": np.sin(np.pi * n / n_fft),
+    }
+    (formula,) = re.findall(rf'`"{window}"`: w\[n\] = (.*?\))(?:\.| \|)', PAGE)
+    np.testing.assert_allclose(reference.WINDOWS[window](n_fft), formulas[formula], atol=1e-12)
+
+
+def test_the_page_names_the_fields_of_meta() -> None:
+    paragraph = re.search(r"\*\*`meta`\*\*.*?\n\n", PAGE, re.DOTALL)
+    assert paragraph and set(quoted(paragraph[0])) == META.keys() | {"meta"}
