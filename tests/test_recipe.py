@@ -30,7 +30,7 @@ WRONG = [
     (GOOD.replace("hidden = 8", "hidden = 8.5"), "r.toml: model: hidden: expected a whole number, got 8.5"),
     (GOOD.replace("batch = 2", 'batch = "2"'), "r.toml: task: batch: expected a whole number, got '2'"),
     (GOOD.replace("seconds = 0.5 }", "seconds = -1 }"), "r.toml: task: mixing: seconds must be positive, got -1.0"),
-    (GOOD.replace('["si_sdr"]', '["sisdr"]'), "r.toml: task: metrics: unknown 'sisdr'"),
+    (GOOD.replace('["si_sdr"]', '["sisdr"]'), "r.toml: task: dev: metrics: unknown 'sisdr'"),
     (stage('kind = "prun"'), "r.toml: stage 1: kind: unknown 'prun', did you mean 'prune'?"),
     (stage('kind = "prune"'), "r.toml: stage 1 (prune): give either ratio or tolerance"),
     (stage('kind = "prune"\nratio = 1.5'), "r.toml: stage 1 (prune): ratio must be between 0 and 1, got 1.5"),

@@ -37,8 +37,8 @@ rooms = { path = "rir.jsonl", where = { split = "train" } }
 mixing = { seconds = 0.5 }
 batch = 2
 workers = 0
-metrics = ["si_sdr"]
 [task.dev]
+metrics = ["si_sdr"]
 plans = "LISTS/dev.jsonl"
 speech = { path = "speech.jsonl", where = { split = "dev" } }
 noise = { path = "noise.jsonl", where = { split = "dev" } }

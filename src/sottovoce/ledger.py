@@ -1,6 +1,7 @@
 """The ledger of a run: a row for the model as it came and one for every finished stage."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,9 +29,10 @@ class Row:
     data_wait: float = 0.0       # share of the training time spent waiting for batches
 
     def lasting(self) -> dict[str, Any]:
-        """The row without what differs from run to run: the times."""
+        """The row without what differs from run to run, the times; a score that is not a number is None."""
         record = asdict(self)
         del record["seconds"], record["data_wait"]
+        record["metrics"] = {name: value if math.isfinite(value) else None for name, value in self.metrics.items()}
         return record
 
 

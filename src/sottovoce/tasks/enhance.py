@@ -44,6 +44,12 @@ class Evaluation:
     seconds: float = 4.0
     babble: float = 0.2                                  # share of the mixtures whose noise is babble
     seed: int = 1
+    metrics: tuple[str, ...] = METRICS
+
+    def __post_init__(self) -> None:
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise ValueError(f"metrics: unknown {metric!r}; there are: {', '.join(METRICS)}")
 
     @cached_property
     def mixtures(self) -> list[Mixture]:
@@ -84,7 +90,6 @@ class Enhance:
     loss_on: Literal["compressed", "magnitude"] = "compressed"
     dev: Evaluation | None = None                        # scored after every stage
     test: Evaluation | None = None                       # scored at the end
-    metrics: tuple[str, ...] = METRICS
 
     name: ClassVar[str] = "enhance"
     sample_rate: ClassVar[int] = RATE
@@ -92,9 +97,6 @@ class Enhance:
     def __post_init__(self) -> None:
         if self.batch < 1 or self.workers < 0:
             raise ValueError(f"batch must be at least 1 and workers at least 0, got {self.batch} and {self.workers}")
-        for metric in self.metrics:
-            if metric not in METRICS:
-                raise ValueError(f"metrics: unknown {metric!r}; there are: {', '.join(METRICS)}")
 
     @cached_property
     def mixer(self) -> Mixer:
@@ -144,7 +146,7 @@ class Enhance:
             (mixture.id, noisy if model is None else model(noisy), clean)
             for mixture, (noisy, clean) in zip(evaluation.mixtures, evaluation.waveforms, strict=True)
         )
-        return score(pairs, self.metrics)
+        return score(pairs, evaluation.metrics)
 
     def groups(self, split: Split) -> list[str]:
         """What each mixture of a list is grouped by in tables: its signal-to-noise ratio."""
