@@ -41,7 +41,7 @@ class Shown(Watcher):
     def __init__(self) -> None:
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
-            TimeRemainingColumn(), console=out, transient=True,
+            TimeRemainingColumn(), console=out, transient=True, disable=not out.is_terminal,
         )
         self.bar = self.progress.add_task("", total=None, loss="-", visible=False)
 
@@ -147,7 +147,7 @@ Tick = Callable[[int, int, str], None]
 def ticking(label: str) -> tuple[Progress, Tick]:
     """A bar for work over a list of things; call the second with (done, total, name)."""
     progress = Progress(TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[name]}"),
-                        console=err, transient=True)
+                        console=err, transient=True, disable=not err.is_terminal)
     bar = progress.add_task("", total=None, name="")
 
     def tick(done: int, total: int, name: str) -> None:
