@@ -256,7 +256,17 @@ def check(recipe: Recipe) -> Iterator[str]:
     start = recipe.model.checkpoint or "untrained"
     yield f"model {recipe.model.name}: {parameters} parameters, {start}"
     yield from recipe.task.check()
-    for number, (kind, stage) in enumerate(recipe.stages, 1):
-        if hasattr(stage, "only"):
-            names = ", ".join(weight.name for weight in weights(model, stage.only))
-            yield f"stage {number} ({kind}): {names}"
+    yield from _chosen(recipe.stages, model)
+
+
+def _chosen(stages: Sequence[tuple[str, Stage]], model: nn.Module, within: str = "") -> Iterator[str]:
+    """The weights that each stage is for; raises RecipeError naming the stage that is for none."""
+    for number, (kind, stage) in enumerate(stages, 1):
+        place = f"{within}stage {number} ({kind}): "
+        try:
+            names = [weight.name for weight in weights(model, stage.only)] if hasattr(stage, "only") else []
+        except RecipeError as error:
+            raise RecipeError(f"{place}{error}") from None
+        if names:
+            yield place + ", ".join(names)
+        yield from _chosen(getattr(stage, "stages", ()), model, place)
