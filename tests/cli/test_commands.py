@@ -1,0 +1,141 @@
+"""What each command does when all is well."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import toy
+
+import sottovoce as package
+
+SCRIPT = Path(sys.executable).with_name("sottovoce")
+COMMANDS = ["compress", "validate", "recipes", "inspect", "enhance", "export", "data", "data summary"]
+SPEECH = sorted((toy.ROOT / "sample" / "speech" / "test").rglob("*.opus"))[0]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_has_help(command: str, sottovoce: Callable) -> None:
+    outcome = sottovoce(*command.split(), "--help")
+    assert (outcome.status, outcome.err) == (0, "") and "Usage: " in outcome.out
+    if not command:
+        assert all(f" {name} " in outcome.out for name in ["compress", "enhance", "inspect", "data"])
+
+
+def test_the_script_says_its_version() -> None:
+    done = subprocess.run([SCRIPT, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{package.__version__}\n"
+
+
+def test_an_unknown_option_is_the_users_mistake(sottovoce: Callable) -> None:
+    outcome = sottovoce("inspect", "--jsn", "model.sotto")
+    assert outcome.status == 2 and "No such option: --jsn" in outcome.err
+
+
+def test_recipes_lists_recipes_and_stages(sottovoce: Callable) -> None:
+    outcome = sottovoce("recipes", toy.ROOT / "recipes")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "quickstart.toml  iterate, cluster" in outcome.out
+    assert all(kind in outcome.out for kind in toy.STAGE_TABLES) and "steps" in outcome.out
+
+
+def test_validate_says_what_a_run_would_begin_with(sottovoce: Callable, recipe: Callable) -> None:
+    path = recipe("".join(map(toy.stage_table, toy.STAGE_TABLES)))
+    outcome = sottovoce("validate", path)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "model lstm: 7497 parameters, untrained" in outcome.out
+    assert "stage 6 (iterate): stage 1 (prune): lstm.weight_hh_l0, " in outcome.out
+    assert outcome.out.endswith(f"{path}: sound, 6 stages\n")
+
+
+NEEDED = {"quickstart": "sample/teacher.safetensors", "teacher_lstm": "corpus/speech.jsonl"}
+
+
+@pytest.mark.parametrize("path", sorted((toy.ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipes_are_sound(path: Path, sottovoce: Callable) -> None:
+    if path.stem in NEEDED and not (toy.ROOT / NEEDED[path.stem]).exists():
+        pytest.skip(f"{NEEDED[path.stem]} is not here")
+    outcome = sottovoce("validate", path)
+    assert (outcome.status, outcome.err) == (0, "") and f"{path}: sound" in outcome.out
+
+
+def test_compress_writes_the_file_and_says_where(sottovoce: Callable, recipe: Callable, tmp_path: Path) -> None:
+    path = recipe(toy.stage_table("prune") + toy.stage_table("cluster"))
+    first = sottovoce("compress", path, "--run", tmp_path / "run")
+    assert (first.status, first.err) == (0, "")
+    file = tmp_path / "run" / "model.sotto"
+    assert f"{file}: {file.stat().st_size} bytes, " in first.out
+    assert [line.split()[0] for line in first.out.splitlines()[:3]] == ["00-start", "01-prune", "02-cluster"]
+    made = file.read_bytes()
+    assert sottovoce("compress", path, "--run", tmp_path / "run").out == first.out
+    assert file.read_bytes() == made
+
+
+def test_inspect_shows_every_tensor_and_all_bytes(sottovoce: Callable, model: Path) -> None:
+    shown = sottovoce("inspect", model)
+    assert (shown.status, shown.err) == (0, "")
+    told = json.loads(sottovoce("inspect", "--json", model).out)
+    assert told["bytes"] == model.stat().st_size
+    assert told["meta"]["config"]["hidden"] == 8
+    for row in told["tensors"]:
+        assert row["name"] in shown.out
+        assert row["note"] in shown.out
+    header = told["bytes"] - sum(row["bytes"] for row in told["tensors"])
+    assert f"{told['bytes']} bytes in all, {header} of them the header" in shown.out
+
+
+def test_words_of_a_file_are_shown_as_they_are(sottovoce: Callable, tmp_path: Path) -> None:
+    from sottovoce.artefact import Artefact
+    from sottovoce.artefact.file import save
+    from sottovoce.packing import pack
+
+    packed = pack(toy.built("lstm", {"hidden": 2, "layers": 1}), {"name": "[/bold] [red]"})
+    notes = {"lstm.bias_hh_l0": "[/] no markup"}
+    save(Artefact(packed.graph, packed.tensors, packed.meta | {"not_compressed": notes}), tmp_path / "odd.sotto")
+    outcome = sottovoce("inspect", tmp_path / "odd.sotto")
+    assert outcome.status == 0 and outcome.out.startswith("[/bold] [red]: ") and "[/] no markup" in outcome.out
+
+
+def test_export_writes_onnx(sottovoce: Callable, model: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    target = tmp_path / "model.onnx"
+    outcome = sottovoce("export", model, target)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.startswith(f"{target}: {target.stat().st_size} bytes\n")
+    onnx.checker.check_model(onnx.load(target))
+
+
+def test_the_sample_is_a_sound_corpus(sottovoce: Callable) -> None:
+    outcome = sottovoce("data", "summary", toy.ROOT / "sample" / "speech.jsonl")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "No problems found." in outcome.out and "train" in outcome.out
+
+
+def test_enhance_keeps_the_tree_of_a_folder(sottovoce: Callable, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    waveform, rate = sf.read(SPEECH, frames=24_000)
+    for name in ("a.wav", "deep/b.flac"):
+        sf.write(tmp_path / "in" / name, waveform, rate)
+    outcome = sottovoce("enhance", tmp_path / "in", "-o", tmp_path / "out", "-m", model)
+    assert (outcome.status, outcome.err) == (0, "")
+    done = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert [str(path.relative_to(tmp_path / "out")) for path in done] == ["a.wav", "deep/b.flac"]
+    one, two = (sf.read(path)[0] for path in done)
+    np.testing.assert_array_equal(one, two)
+    assert len(one) == len(waveform) and np.abs(one - waveform).max() > 0.001
+
+
+def test_a_pipe_gives_what_a_file_gives(sottovoce: Callable, model: Path, tmp_path: Path) -> None:
+    waveform, rate = sf.read(SPEECH, frames=16_123, dtype="int16")
+    assert rate == 16_000
+    sf.write(tmp_path / "in.wav", waveform, rate)
+    assert sottovoce("enhance", tmp_path / "in.wav", "-o", tmp_path / "out.wav", "-m", model).status == 0
+    command = [SCRIPT, "enhance", "-", "-m", model]
+    done = subprocess.run(command, input=waveform.tobytes(), capture_output=True, check=True)
+    assert done.stderr == b""
+    piped = np.frombuffer(done.stdout, "<i2").astype(int)
+    assert np.abs(piped - sf.read(tmp_path / "out.wav", dtype="int16")[0]).max() <= 1
