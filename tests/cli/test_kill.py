@@ -1,12 +1,14 @@
 """A run that is killed and started again ends with the bytes of a run that was left in peace."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
@@ -93,3 +95,16 @@ def test_ctrl_c_says_one_line_and_the_run_goes_on(recipe: Callable[..., Path], t
     stopped(again, 0, 0.0, signal.SIGKILL)
     assert events[0] == "row 00-start\n" and events[1] == "stage 01-train\n"
     assert int(events[2].split()[1]) >= 3         # the first two were kept
+
+
+def test_what_a_kill_left_is_swept(sottovoce: Callable[..., Any], recipe: Callable[..., Path], tmp_path: Path) -> None:
+    command = ["compress", recipe(toy.stage_table("prune")), "--run", tmp_path / "run"]
+    assert sottovoce(*command).status == 0
+    stages = tmp_path / "run" / "stages"
+    for name in (".model.sotto.123.part", "stages/.00-start.safetensors.123.part"):
+        (tmp_path / "run" / name).write_bytes(b"half a fi")
+    # Between the row of a stage and the end of its progress there is a moment for a kill.
+    shutil.copy(stages / "01-prune.safetensors", stages / "01-prune.progress.safetensors")
+    assert len(litter(tmp_path)) == 3
+    assert sottovoce(*command).status == 0
+    assert not litter(tmp_path)
