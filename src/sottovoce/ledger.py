@@ -52,7 +52,8 @@ class Watcher:
 def read_ledger(path: Path) -> list[Row]:
     """The rows at `path`, none if there is no such file. Raises FormatError with the line that is not one."""
     rows = []
-    for number, line in enumerate(path.read_text().splitlines() if path.is_file() else [], 1):
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             rows.append(Row(**json.loads(line)))
         except (ValueError, TypeError) as error:
