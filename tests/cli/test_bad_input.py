@@ -197,6 +197,24 @@ def test_a_bad_recipe_in_a_folder_does_not_hide_the_others(sottovoce: Callable, 
     assert "no such folder" in complaint(sottovoce("recipes", tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize("damage", [b"{", b"[1]\n", b"\xff\xfe\x00\n"])
+def test_a_damaged_ledger_is_named(damage: bytes, sottovoce: Callable, recipe: Callable, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "ledger.jsonl").write_bytes(damage)
+    line = complaint(sottovoce("compress", recipe(PRUNE), "--run", tmp_path / "run"))
+    assert line.startswith(f"{tmp_path}/run/ledger.jsonl, line 1: not a ledger row")
+
+
+def test_a_run_that_failed_at_the_door_may_be_given_another_recipe(sottovoce: Callable, recipe: Callable,
+                                                                   full_after: Callable, tmp_path: Path) -> None:
+    full_after(2)
+    assert "00-start" in complaint(sottovoce("compress", recipe(PRUNE), "--run", tmp_path / "run"))
+    full_after(100)
+    assert sottovoce("compress", recipe(""), "--run", tmp_path / "run").status == 0
+    line = complaint(sottovoce("compress", recipe(PRUNE), "--run", tmp_path / "run"))
+    assert line.startswith(f"{tmp_path}/run: holds a run of another recipe")
+
+
 def test_a_run_in_the_way_of_a_file_is_named(sottovoce: Callable, recipe: Callable, tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     line = complaint(sottovoce("compress", recipe(PRUNE), "--run", tmp_path / "run"))
