@@ -231,6 +231,19 @@ def test_a_bad_file_of_a_corpus_is_listed(sottovoce: Callable, tmp_path: Path) -
     assert "no such file or folder" in complaint(sottovoce("data", "summary", tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_file_ends_training_in_one_line(workers: int, sottovoce: Callable, recipe: Callable,
+                                              tmp_path: Path) -> None:
+    for speaker in ("ann", "ben"):
+        (tmp_path / "speech" / speaker).mkdir(parents=True)
+        cut_flac(tmp_path / "speech" / speaker / "cut.flac")
+    train = f'speech = {{ path = "{toy.ROOT}/sample/speech.jsonl", where = {{ split = "train" }} }}'
+    path = recipe(toy.stage_table("train"), (train, f'speech = {{ path = "{tmp_path}/speech" }}'),
+                  ("workers = 0", f"workers = {workers}"))
+    line = complaint(sottovoce("compress", path, "--run", tmp_path / "run"))
+    assert "cut.flac: expected audio, could not decode it" in line and "worker" not in line
+
+
 # ---- a full disk -------------------------------------------------------------------------------------------
 
 

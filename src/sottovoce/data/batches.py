@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sottovoce.data.mixing import Mixer
+from sottovoce.errors import SottovoceError
 
 
 class Batch(NamedTuple):
@@ -18,12 +19,20 @@ class Batch(NamedTuple):
     targets: tuple[Tensor, ...]
 
 
-class _Mixtures(Dataset[tuple[Tensor, Tensor]]):
+Item = tuple[Tensor, Tensor] | SottovoceError
+
+
+class _Mixtures(Dataset[Item]):
+    """Mixtures by number; what is wrong with one is given, not raised: from a worker it would come as a traceback."""
+
     def __init__(self, mixer: Mixer, seed: int) -> None:
         self.mixer, self.seed = mixer, seed
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        noisy, clean = self.mixer.render(self.mixer.draw(self.seed, index))
+    def __getitem__(self, index: int) -> Item:
+        try:
+            noisy, clean = self.mixer.render(self.mixer.draw(self.seed, index))
+        except SottovoceError as error:
+            return error
         return torch.from_numpy(noisy), torch.from_numpy(clean)
 
 
@@ -55,10 +64,16 @@ def mixture_batches(mixer: Mixer, seed: int, *, size: int, start: int = 0, strid
         worker_init_fn=_quiet_worker,
         collate_fn=_stack,
     )
-    return iter(loader)
+    for batch in loader:
+        if isinstance(batch, SottovoceError):
+            raise batch
+        yield batch
 
 
-def _stack(items: list[tuple[Tensor, Tensor]]) -> Batch:
+def _stack(items: list[Item]) -> Batch | SottovoceError:
+    for item in items:
+        if isinstance(item, SottovoceError):
+            return item
     noisy, clean = zip(*items, strict=True)
     return Batch((torch.stack(noisy),), (torch.stack(clean),))
 

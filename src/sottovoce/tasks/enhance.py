@@ -88,6 +88,7 @@ class Enhance:
     batch: int = 16                                      # mixtures a step
     workers: int = 1                                     # processes that make batches
     loss_on: Literal["compressed", "magnitude"] = "compressed"
+    snr_weight: float = 0.0                              # in the loss, of the waveform's signal-to-noise ratio in dB
     dev: Evaluation | None = None                        # scored after every stage
     test: Evaluation | None = None                       # scored at the end
 
@@ -95,6 +96,8 @@ class Enhance:
     sample_rate: ClassVar[int] = RATE
 
     def __post_init__(self) -> None:
+        if not self.snr_weight >= 0:
+            raise ValueError(f"snr_weight must not be negative, got {self.snr_weight}")
         if self.batch < 1 or self.workers < 0:
             raise ValueError(f"batch must be at least 1 and workers at least 0, got {self.batch} and {self.workers}")
 
@@ -108,12 +111,18 @@ class Enhance:
         return mixture_batches(self.mixer, seed, size=self.batch, start=start, stride=stride, workers=self.workers)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Distance of spectra with the mixture scaled to RMS 1, see `spectral_distance`."""
-        return spectral_distance(outputs, batch.targets[0], batch.inputs[0], self.loss_on)
+        """Distance of spectra, less `snr_weight` times the signal-to-noise ratio."""
+        return self._distance(outputs, batch.targets[0], batch.inputs[0])
 
     def imitation(self, outputs: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """The same distance, to the teacher's output."""
-        return spectral_distance(outputs, teacher, batch.inputs[0], self.loss_on)
+        return self._distance(outputs, teacher, batch.inputs[0])
+
+    def _distance(self, estimate: Tensor, reference: Tensor, mixture: Tensor) -> Tensor:
+        distance = spectral_distance(estimate, reference, mixture, self.loss_on)
+        if self.snr_weight == 0:
+            return distance
+        return distance - self.snr_weight * signal_to_noise(estimate, reference)
 
     @property
     def has_test(self) -> bool:
@@ -179,6 +188,12 @@ def spectral_distance(estimate: Tensor, reference: Tensor, mixture: Tensor, on: 
     power = 1.0 if on == "magnitude" else 0.3
     difference = _magnitude(estimate * scale).pow(power) - _magnitude(reference * scale).pow(power)
     return difference.square().mean()
+
+
+def signal_to_noise(estimate: Tensor, reference: Tensor) -> Tensor:
+    """Mean ratio of the reference's power to that of the error, waveforms [batch, samples], dB, at most 40."""
+    power = reference.square().mean(-1)
+    return 10 * torch.log10((power + 1e-8) / ((estimate - reference).square().mean(-1) + 1e-4 * power + 1e-8)).mean()
 
 
 def _magnitude(waveform: Tensor, n_fft: int = 320, hop: int = 160) -> Tensor:
