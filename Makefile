@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install develop demo test check bench clean
+.PHONY: install develop demo test chromium check bench clean
 
 install: $(VENV)/installed        ## everything that compressing and exporting needs
 develop: $(VENV)/developing       ## and what tests, lint and types need
@@ -24,15 +24,19 @@ $(VENV)/developing: $(VENV)/installed
 demo: install                     ## compress the sample teacher on the sample speech and show the result
 	$(BIN)/sottovoce compress recipes/quickstart.toml --run runs/quickstart
 
-test: develop                     ## all tests; the report is opened in a headless Chromium
-	sh tests/report/chromium.sh
+test: develop chromium            ## all tests; the report is opened in a headless Chromium
 	$(BIN)/python -m pytest
+
+chromium:
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { \
+		echo "installing Chromium, which the test of the report opens it in"; \
+		apt-get update -q >/dev/null && apt-get install -y -q --no-install-recommends chromium >/dev/null; }
 
 check: develop                    ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: develop                    ## the measured tables: benchmarks/results/*.json and benchmarks/RESULTS.md
+bench: demo                       ## the measured tables: benchmarks/results/*.json, RESULTS.md, the table of the README
 	$(BIN)/python benchmarks/enhance.py runs/quickstart
 
 clean:                            ## the environment and all runs

@@ -1,6 +1,7 @@
 """The table of a finished enhancement run: python benchmarks/enhance.py RUN
 
-Writes benchmarks/results/NAME.json from the run's ledger and scores, and benchmarks/RESULTS.md from all such files.
+Writes benchmarks/results/NAME.json from the run's ledger and scores, benchmarks/RESULTS.md from all such files, and the
+quick start's table into README.md.
 """
 
 import hashlib
@@ -16,9 +17,11 @@ from sottovoce.artefact.file import load
 from sottovoce.files import write_text
 from sottovoce.ledger import read_ledger
 from sottovoce.proof import environment
+from sottovoce.terminal import TITLES
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+MARKS = ("<!-- table of the quick start -->", "<!-- end of the table -->")      # in README.md
 
 
 def record(run: Path) -> Path:
@@ -75,6 +78,27 @@ def write_results() -> None:
     write_text(HERE / "RESULTS.md", head + "\n\n".join(table(result) for result in results) + "\n")
 
 
+def short_table(result: dict[str, Any]) -> str:
+    """The quick start as the README shows it."""
+    dense = 4 * result["parameters"]
+    lines = ["| | noisy | uncompressed | compressed | compressed - uncompressed, 95 % |", "|---|---|---|---|---|"]
+    for name, row in result["comparison"]["metrics"].items():
+        sides = " | ".join(f"{row[side]:.2f}" for side in ("noisy", "uncompressed", "compressed"))
+        lines.append(f"| {TITLES[name]} | {sides} | {row['difference']:+.3f} ({row['low']:+.3f} .. {row['high']:+.3f}) |")
+    lines.append(f"| bytes | | {dense:,} | **{result['bytes']:,}** | **{dense / result['bytes']:.1f} times smaller** |")
+    return "\n".join(lines)
+
+
+def write_readme(result: dict[str, Any]) -> None:
+    """Replace what lies between the README's two marks."""
+    readme = HERE.parent / "README.md"
+    before, rest = readme.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    write_text(readme, f"{before}{MARKS[0]}\n{short_table(result)}\n{MARKS[1]}{after}")
+
+
 if __name__ == "__main__":
-    record(Path(sys.argv[1]))
+    made = json.loads(record(Path(sys.argv[1])).read_text())
     write_results()
+    if made["name"] == "quickstart":
+        write_readme(made)

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "lstm": [
         {"hidden": 8, "layers": 2},
-        {"hidden": 8, "layers": 1, "features": "log1p", "output": "mask", "window": "hann_sqrt", "level_seconds": 1.0},
+        {"hidden": 8, "layers": 1, "features": "log1p", "output": "mask", "window": "hann_sqrt", "least_gain": 0.1,
+         "level_seconds": 1.0},
         {"hidden": 8, "layers": 1, "level_seconds": 1.0},
     ],
 }

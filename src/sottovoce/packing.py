@@ -14,7 +14,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.models import frontend
 from sottovoce.techniques.weights import Weight, learned, plain
 
-_LEAVES = (frontend.Stft, frontend.InverseStft, frontend.Magnitude, frontend.RunningRms)
+_LEAVES = (frontend.Stft, frontend.InverseStft, frontend.Magnitude, frontend.RunningRms, frontend.Affine)
 
 _FUNCTIONS: dict[Any, str] = {
     operator.mul: "mul", torch.mul: "mul", operator.truediv: "div", torch.div: "div",
@@ -111,6 +111,10 @@ def _running_rms(builder: _Builder, node: fx.Node, module: frontend.RunningRms) 
     builder.emit(node, "running_rms", decay=module.decay, floor=module.floor, window_energy=module.window_energy)
 
 
+def _affine(builder: _Builder, node: fx.Node, module: frontend.Affine) -> None:
+    builder.emit(node, "affine", scale=module.scale, shift=module.shift)
+
+
 def _linear(builder: _Builder, node: fx.Node, module: nn.Linear) -> None:
     builder.emit(node, "linear", tensors={role: f"{node.target}.{role}" for role in ("weight", "bias")})
 
@@ -131,6 +135,7 @@ _MODULES: dict[type[nn.Module], Callable[[_Builder, fx.Node, Any], None]] = {
     frontend.InverseStft: _istft,
     frontend.Magnitude: _magnitude,
     frontend.RunningRms: _running_rms,
+    frontend.Affine: _affine,
     nn.Linear: _linear,
     nn.LSTM: _lstm,
 }

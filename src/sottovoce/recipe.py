@@ -1,5 +1,6 @@
 """A recipe: the model, the task and the stages of one compression, as data. Read from TOML and checked at the door."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,10 +74,13 @@ def parse_recipe(text: str, where: str, base: Path, name: str = "recipe") -> Rec
         if not isinstance(table.get(key), dict):
             raise RecipeError(f"{where}: expected a table [{key}], got {table.get(key)!r}")
     seed = table.get("seed", 0)
-    if type(seed) is not int or seed < 0:
-        raise RecipeError(f"{where}: seed: expected a whole number, 0 or more, got {seed!r}")
+    if type(seed) is not int or not 0 <= seed < 2**31:
+        raise RecipeError(f"{where}: seed: expected a whole number below 2^31, 0 or more, got {seed!r}")
+    name = table.get("name", name)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise RecipeError(f"{where}: name: expected letters, digits, '.', '_' and '-', got {name!r}")
     return Recipe(
-        name=str(table.get("name", name)),
+        name=name,
         model=_model(table["model"], f"{where}: model", base),
         task=_named(TASKS, "name", table["task"], f"{where}: task", base)[1],
         stages=parse_stages(table.get("stages", []), where, base),

@@ -49,7 +49,8 @@ def enhancer(seed: int = 0) -> Artefact:
         Node("lstm", "hidden", ("features",), roles, {"hidden": HIDDEN}),
         Node("linear", "estimate", ("hidden",), {"weight": "out", "bias": "bias"}),
         Node("sigmoid", "mask", ("estimate",)),
-        Node("unsqueeze", "gain", ("mask",)),
+        Node("affine", "floored", ("mask",), attributes={"scale": 0.9, "shift": 0.1}),
+        Node("unsqueeze", "gain", ("floored",)),
         Node("mul", "enhanced", ("spectrum", "gain")),
         Node("istft", "clean", ("enhanced",), attributes=FRAME),
     )

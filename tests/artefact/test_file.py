@@ -112,7 +112,8 @@ def test_every_operation_has_a_place_in_the_file() -> None:
     assert decode(encode(Artefact(graph, tensors))).graph == graph
 
 
-FRAME_AND_LEVEL = {"n_fft": 320, "hop": 160, "window": "hann_sqrt", "decay": 1.0, "floor": 1e-4, "window_energy": 127}
+FRAME_AND_LEVEL = {"n_fft": 320, "hop": 160, "window": "hann_sqrt", "decay": 1.0, "floor": 1e-4, "window_energy": 127,
+                   "scale": 0.9, "shift": -0.1}
 
 
 def test_equal_artefacts_give_equal_bytes() -> None:

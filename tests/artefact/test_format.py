@@ -144,7 +144,7 @@ def test_the_page_lists_the_operations_there_are() -> None:
 
 def test_the_page_states_the_ranges_of_attributes() -> None:
     stated = {
-        name: tuple(float(number) for number in re.findall(r"\d[\d.e-]*", limits))
+        name: tuple(float(number) for number in re.findall(r"-?\d[\d.e-]*", limits))
         for names, limits in table_below("These are the attributes:")
         for name in quoted(names)
         if name != "window"

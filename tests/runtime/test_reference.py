@@ -13,6 +13,7 @@ ATTRIBUTES = {
     "istft": FRAME,
     "running_rms": {"decay": 0.95, "floor": 1e-3, "window_energy": 50.0},
     "lstm": {"hidden": HIDDEN},
+    "affine": {"scale": 0.88, "shift": 0.12},
 }
 
 
@@ -148,3 +149,9 @@ def test_running_rms_of_a_steady_signal_is_its_rms_from_the_first_frame():
 def test_running_rms_never_falls_below_its_floor():
     level, _ = call("running_rms", [np.zeros((1, 3, BINS, 2), np.float32)], {})
     np.testing.assert_array_equal(level, np.full((1, 3, 1), 1e-3, np.float32))
+
+
+def test_affine_scales_and_shifts():
+    (_, inputs) = example("affine")
+    value, _ = call("affine", inputs, {})
+    assert np.allclose(value, 0.88 * inputs[0] + 0.12, atol=1e-6)

@@ -9,6 +9,7 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | magnitude | spectrum [B, T, F, 2] -> sqrt(re^2 + im^2 + 1e-12) [B, T, F] | - | - |
 | running_rms | spectrum [B, T, F, 2] -> level [B, T, 1] | - | decay, floor, window_energy |
 | mul, div | a, b -> a * b, a / b, broadcast as numpy does | - | - |
+| affine | x -> scale * x + shift | - | scale, shift |
 | log1p, relu, sigmoid | x -> the function of every element | - | - |
 | unsqueeze | x -> x with a new last axis of length 1 | - | - |
 | linear | [..., I] -> [..., O] | weight [O, I], bias [O] | - |
@@ -35,6 +36,7 @@ OPS: dict[str, Op] = {
     "running_rms": Op(1, attributes=("decay", "floor", "window_energy")),
     "mul": Op(2),
     "div": Op(2),
+    "affine": Op(1, attributes=("scale", "shift")),
     "log1p": Op(1),
     "relu": Op(1),
     "sigmoid": Op(1),

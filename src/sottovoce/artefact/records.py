@@ -9,6 +9,7 @@ from sottovoce.errors import FormatError
 RANGES: dict[str, tuple[float, float]] = {        # of attributes; those with whole limits are whole
     "n_fft": (1, 1 << 16), "hop": (1, 1 << 16), "hidden": (1, 1 << 16),
     "decay": (1e-30, 1.0), "floor": (1e-30, 1e30), "window_energy": (1e-30, 1e30),
+    "scale": (-1e30, 1e30), "shift": (-1e30, 1e30),
 }
 META: dict[str, type] = {                # what others rely on when they read it; each may be absent
     "name": str, "model": str, "config": dict, "task": str, "sample_rate": int, "parameters": int,

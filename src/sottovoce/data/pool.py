@@ -104,4 +104,5 @@ def _undecoded(cut: Any, text: str) -> DataError:
         return DataError(f"{name}: there is no such file")
     # The text has every decoder that was tried and every call; the end of the first one's line is what matters.
     told = re.search(r"Error'>: .*?([^:\n]+)$", text, re.MULTILINE)
-    return DataError(f"{name}: expected audio, could not decode it ({told[1].strip(' .') if told else 'no decoder did'})")
+    reason = told[1].strip(" .") if told else "no decoder did"
+    return DataError(f"{name}: expected audio, could not decode it ({reason})")

@@ -131,6 +131,11 @@ def power_of_bins(frame: Frame, node: Node) -> str:
     return frame.builder.add("ReduceSum", squares, frame.axis(3), keepdims=0)
 
 
+def affine(frame: Frame, node: Node) -> str:
+    scaled = frame.builder.add("Mul", *frame.inputs(node), frame.scalar(node.attributes["scale"]))
+    return frame.builder.add("Add", scaled, frame.scalar(node.attributes["shift"]), name=f"/{node.name}")
+
+
 def log1p(frame: Frame, node: Node) -> str:
     # ONNX has no log1p; next to 0 this is off by at most a rounding error of 1, 6e-8.
     more = frame.builder.add("Add", *frame.inputs(node), frame.scalar(1.0))
@@ -172,6 +177,7 @@ OPERATIONS: dict[str, Callable[[Frame, Node], str]] = {
     "running_rms": running_rms,
     "mul": elementwise("Mul"),
     "div": elementwise("Div"),
+    "affine": affine,
     "log1p": log1p,
     "relu": elementwise("Relu"),
     "sigmoid": elementwise("Sigmoid"),

@@ -80,6 +80,17 @@ class Magnitude(nn.Module):
         return (spectrum.square().sum(-1) + 1e-12).sqrt()
 
 
+class Affine(nn.Module):
+    """scale * x + shift, with fixed numbers."""
+
+    def __init__(self, scale: float, shift: float) -> None:
+        super().__init__()
+        self.scale, self.shift = scale, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
+
+
 class RunningRms(nn.Module):
     """Level [batch, frames, 1] of a spectrum so far: the root of an exponentially weighted mean of its power.
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sottovoce.models.frontend import BINS, InverseStft, Magnitude, RunningRms, Stft, Window
+from sottovoce.models.frontend import BINS, Affine, InverseStft, Magnitude, RunningRms, Stft, Window
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,16 @@ class LstmConfig:
     features: Literal["magnitude", "log1p"] = "magnitude"
     output: Literal["magnitude", "mask"] = "magnitude"   # the clean magnitude (ReLU), or a gain in 0..1 (sigmoid)
     window: Window = "hamming"
+    least_gain: float = 0.0                              # of a mask: noise is left at 0.1, -20 dB, for instance
     level_seconds: float = 0.0                           # running level that the input is divided by; 0: expect RMS 1
 
     def __post_init__(self) -> None:
-        if self.hidden < 1 or self.layers < 1:
-            raise ValueError(f"hidden and layers must be at least 1, got {self.hidden} and {self.layers}")
-        if self.level_seconds < 0:
-            raise ValueError(f"level_seconds must not be negative, got {self.level_seconds}")
+        if not 1 <= self.hidden <= 16384 or not 1 <= self.layers <= 64:
+            raise ValueError(f"hidden must be 1..16384 and layers 1..64, got {self.hidden} and {self.layers}")
+        if not 0 <= self.least_gain < 1:
+            raise ValueError(f"least_gain must be at least 0 and below 1, got {self.least_gain}")
+        if not 0 <= self.level_seconds < 1e6:
+            raise ValueError(f"level_seconds must be 0..1e6, got {self.level_seconds}")
 
 
 class LstmEnhancer(nn.Module):
@@ -38,6 +41,7 @@ class LstmEnhancer(nn.Module):
         self.level = RunningRms(config.level_seconds, config.window) if config.level_seconds else None
         self.lstm = nn.LSTM(BINS, config.hidden, config.layers, batch_first=True)
         self.output = nn.Linear(config.hidden, BINS)
+        self.gain = Affine(1 - config.least_gain, config.least_gain)
         self.istft = InverseStft(config.window)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -49,7 +53,7 @@ class LstmEnhancer(nn.Module):
             features = torch.log1p(features)
         estimate = self.output(self.lstm(features)[0])
         if self.config.output == "mask":
-            gain = torch.sigmoid(estimate)
+            gain = self.gain(torch.sigmoid(estimate))
         else:
             target = torch.relu(estimate)
             gain = (target if level is None else target * level) / magnitude

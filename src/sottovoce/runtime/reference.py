@@ -80,6 +80,11 @@ def running_rms(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array
     return level[:, :, None], {"power": total, "weight": weight}
 
 
+def affine(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """scale * x + shift."""
+    return inputs[0] * np.float32(attributes["scale"]) + np.float32(attributes["shift"]), {}
+
+
 def linear(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
     """Weighted sums [..., O] of [..., I]."""
     (x,) = inputs
@@ -155,6 +160,7 @@ OPS: dict[str, Operation] = {
     "running_rms": running_rms,
     "mul": _elementwise(np.multiply),
     "div": _elementwise(np.divide),
+    "affine": affine,
     "log1p": _elementwise(np.log1p),
     "relu": _elementwise(lambda x: np.maximum(x, np.float32(0))),
     "sigmoid": _elementwise(_sigmoid),

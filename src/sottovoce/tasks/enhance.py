@@ -1,5 +1,6 @@
 """Speech enhancement: noisy waveforms in, clean ones out."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from sottovoce.data.batches import Batch, mixture_batches
 from sottovoce.data.corpora import load_corpus
 from sottovoce.data.mixing import PLAIN, Mixer, Mixing, Mixture, read_list, write_list
 from sottovoce.data.pool import RATE, Pool
-from sottovoce.errors import RecipeError
+from sottovoce.errors import DataError, RecipeError
 from sottovoce.metrics.scoring import score
 
 Split = Literal["dev", "test"]
@@ -47,6 +48,11 @@ class Evaluation:
     metrics: tuple[str, ...] = METRICS
 
     def __post_init__(self) -> None:
+        if not self.snr_db or not all(map(math.isfinite, self.snr_db)):
+            raise ValueError(f"snr_db: expected at least one finite number, got {self.snr_db}")
+        if self.per_snr < 1:
+            raise ValueError(f"per_snr must be at least 1, got {self.per_snr}")
+        _ = self.settings        # refuses what cannot be drawn
         for metric in self.metrics:
             if metric not in METRICS:
                 raise ValueError(f"metrics: unknown {metric!r}; there are: {', '.join(METRICS)}")
@@ -58,16 +64,23 @@ class Evaluation:
             write_list(self.plans, self._drawn())
         return read_list(self.plans)
 
+    @property
+    def settings(self) -> Mixing:
+        """How the mixtures are drawn."""
+        return replace(PLAIN, seconds=self.seconds, babble=self.babble)
+
     @cached_property
     def mixer(self) -> Mixer:
-        settings = replace(PLAIN, seconds=self.seconds, babble=self.babble)
         speech = _pool(self.speech, "speaker")
-        return Mixer(speech, _pool(self.noise, "class"), speech, None, settings)
+        return Mixer(speech, _pool(self.noise, "class"), speech, None, self.settings)
 
     @cached_property
     def waveforms(self) -> list[tuple[Array, Array]]:
-        """Noisy and clean waveform of every mixture."""
-        return [self.mixer.render(mixture) for mixture in self.mixtures]
+        """Noisy and clean waveform of every mixture. Raises DataError when the list is of another corpus."""
+        try:
+            return [self.mixer.render(mixture) for mixture in self.mixtures]
+        except DataError as error:
+            raise DataError(f"{self.plans}: {error}; remove the list to have it drawn anew") from None
 
     def _drawn(self) -> list[Mixture]:
         return [
