@@ -84,7 +84,8 @@ def short_table(result: dict[str, Any]) -> str:
     lines = ["| | noisy | uncompressed | compressed | compressed - uncompressed, 95 % |", "|---|---|---|---|---|"]
     for name, row in result["comparison"]["metrics"].items():
         sides = " | ".join(f"{row[side]:.2f}" for side in ("noisy", "uncompressed", "compressed"))
-        lines.append(f"| {TITLES[name]} | {sides} | {row['difference']:+.3f} ({row['low']:+.3f} .. {row['high']:+.3f}) |")
+        change = f"{row['difference']:+.3f} ({row['low']:+.3f} .. {row['high']:+.3f})"
+        lines.append(f"| {TITLES[name]} | {sides} | {change} |")
     lines.append(f"| bytes | | {dense:,} | **{result['bytes']:,}** | **{dense / result['bytes']:.1f} times smaller** |")
     return "\n".join(lines)
 
