@@ -1,11 +1,13 @@
 """Every test sees the repository's sample and leaves nothing behind."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+os.environ["OMP_NUM_THREADS"] = "1"      # of the processes that tests start: tiny models gain nothing by more
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
 

@@ -52,13 +52,13 @@ def stopped(process: subprocess.Popen[str], events: int, seconds: float, sign: s
         process.stdout.readline()
     time.sleep(seconds)
     process.send_signal(sign)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     return process.returncode, err
 
 
 def finished(recipe: Path) -> list[str]:
     """The events of a run that is left in peace."""
-    out, err = started(recipe).communicate(timeout=60)
+    out, err = started(recipe).communicate(timeout=300)
     assert "model.sotto" in out, err
     return [line for line in out.splitlines() if line.startswith(("stage ", "step ", "row "))]
 
