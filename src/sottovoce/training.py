@@ -123,7 +123,7 @@ def fit(
         if checkpoint is not None and accelerator.is_main_process and clock - saved > SAVE_SECONDS:
             checkpoint.save(_progress(model, optimizer, tally, step + 1))
             saved = time.monotonic()
-    runner.eval()
+    model.to("cpu").eval()           # where stages and metrics look at it
     return Fitted(tally.late_loss / max(1, tally.late_steps), tally.seconds, tally.waited / max(tally.seconds, 1e-9))
 
 

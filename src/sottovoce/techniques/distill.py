@@ -30,7 +30,7 @@ class Distill(Train):
 
         def loss(outputs: Any, batch: Any) -> Tensor:
             with torch.no_grad():
-                wanted = teacher(*batch.inputs)
+                wanted = teacher.to(batch.inputs[0].device)(*batch.inputs)
             imitation = run.task.imitation(outputs, wanted, batch)
             if self.weight == 1:
                 return imitation
