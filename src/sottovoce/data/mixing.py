@@ -56,7 +56,7 @@ class Mixing:
 RUMBLE_HZ = 60
 _HIGH_PASS = scipy.signal.butter(4, RUMBLE_HZ, "highpass", fs=RATE, output="sos")
 
-PLAIN = Mixing(babble=0.2, synthetic=0.0, second_noise=0.0, room=0.0, speed=(1, 1), level_db=(0, 0),
+PLAIN = Mixing(babble=0.0, synthetic=0.0, second_noise=0.0, room=0.0, speed=(1, 1), level_db=(0, 0),
                equalise=False)       # what evaluation lists are drawn with
 
 

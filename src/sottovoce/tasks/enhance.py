@@ -43,7 +43,7 @@ class Evaluation:
     snr_db: tuple[float, ...] = (0.0, 5.0, 10.0)
     per_snr: int = 20
     seconds: float = 4.0
-    babble: float = 0.2                                  # share of the mixtures whose noise is babble
+    babble: float = 0.0                                  # share of the mixtures whose noise is babble
     seed: int = 1
     metrics: tuple[str, ...] = METRICS
 
