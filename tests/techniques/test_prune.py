@@ -1,5 +1,6 @@
 """Pruning clears the smallest weights, as many as asked, and finds what each tensor can bear."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import toy
 
 from sottovoce.errors import RecipeError
+from sottovoce.run import Run, compress
 from sottovoce.techniques.prune import Prune, smallest_kept
 from sottovoce.techniques.weights import weights
 
@@ -64,3 +66,12 @@ def test_a_pattern_that_fits_nothing_is_named_with_what_there_is() -> None:
     model = toy.built("lstm", {"hidden": 8, "layers": 1})
     with pytest.raises(RecipeError, match=r"'conv\*' matches no weight; there are: lstm.weight_hh_l0, lstm"):
         Prune(ratio=0.5, only="conv*").apply(model, None)      # type: ignore[arg-type]
+
+
+def test_the_search_works_in_a_run_and_leaves_its_ratios_in_the_ledger(tmp_path: Path) -> None:
+    run = Run(toy.recipe('[[stages]]\nkind = "prune"\ntolerance = 0.001\n', tmp_path), tmp_path / "run")
+    pruned = {weight.name: weight.value for weight in weights(compress(run))}
+    ratios = run.rows[-1].details["ratios"]
+    assert ratios.keys() == pruned.keys() and any(0 < ratio < 1 for ratio in ratios.values())
+    for name, value in pruned.items():
+        assert 1 - int(value.count_nonzero()) / value.numel() == pytest.approx(ratios[name], abs=0.01)
