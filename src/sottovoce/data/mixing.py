@@ -52,7 +52,7 @@ class Mixing:
             raise ValueError(f"speed must be at least 0.1 and talkers 1, got {self.speed} and {self.talkers}")
 
 
-# Below this no voice is; what recordings of speech hold there is rumble, up to half their power, and no enhancer's aim.
+# Below this no voice is; what recordings of speech hold there is rumble, and no enhancer's aim.
 RUMBLE_HZ = 60
 _HIGH_PASS = scipy.signal.butter(4, RUMBLE_HZ, "highpass", fs=RATE, output="sos")
 
