@@ -92,3 +92,64 @@ def test_a_run_directory_belongs_to_one_recipe(tmp_path: Path) -> None:
     Run(toy.recipe("", tmp_path), tmp_path / "run").start()
     with pytest.raises(SottovoceError, match="holds a run of another recipe"):
         Run(toy.recipe(toy.stage_table("prune"), tmp_path), tmp_path / "run")
+
+
+def parts(tmp_path: Path, model: str, **files: str) -> Path:
+    """A recipe in a folder of its own, whose task and model are in files of another one."""
+    other = tmp_path / "parts"
+    other.mkdir()
+    task = GOOD[GOOD.index("[task]"):].replace('path = "', f'path = "{toy.ROOT}/sample/')
+    texts = {"task": task, "lstm": '[model]\nname = "lstm"\nhidden = 8\ncheckpoint = "w.st"', **files}
+    for name, text in texts.items():
+        (other / f"{name}.toml").write_text(text)
+    (tmp_path / "recipes").mkdir()
+    path = tmp_path / "recipes" / "r.toml"
+    path.write_text(f'task = "../parts/task.toml"\n{model}\n')
+    return path
+
+
+def test_parts_of_a_recipe_may_lie_in_files(tmp_path: Path) -> None:
+    recipe = read_recipe(parts(tmp_path, 'model = "../parts/lstm.toml"'))
+    assert recipe.model.config.hidden == 8
+    assert recipe.model.checkpoint == tmp_path / "parts" / "w.st"
+    assert recipe.task.dev.plans == tmp_path / "parts" / "lists" / "dev.jsonl"
+
+
+def test_a_model_from_a_file_may_be_changed(tmp_path: Path) -> None:
+    more = '[model]\nfrom = "lstm.toml"\nhidden = 16\nlayers = 2'
+    path = parts(tmp_path, '[model]\nfrom = "../parts/more.toml"\nlayers = 3\ncheckpoint = "other.st"', more=more)
+    recipe = read_recipe(path)
+    assert (recipe.model.config.hidden, recipe.model.config.layers) == (16, 3)
+    assert recipe.model.checkpoint == tmp_path / "recipes" / "other.st"
+
+
+def test_a_change_in_an_included_file_makes_another_run(tmp_path: Path) -> None:
+    from sottovoce.run import Run
+
+    path = parts(tmp_path, '[model]\nfrom = "../parts/more.toml"', more='[model]\nname = "lstm"\nhidden = 8')
+    Run(read_recipe(path), tmp_path / "run").start()
+    for name in ("task", "more"):
+        file = tmp_path / "parts" / f"{name}.toml"
+        text = file.read_text()
+        file.write_text(text + "\n# changed\n")
+        with pytest.raises(SottovoceError, match="holds a run of another recipe"):
+            Run(read_recipe(path), tmp_path / "run")
+        file.write_text(text)
+    Run(read_recipe(path), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("model", "message"), [
+    ('model = "none.toml"', "recipes/r.toml: model: {}/recipes/none.toml: no such file"),
+    ('[model]\nfrom = 3', "recipes/r.toml: model: from: expected a path, got 3"),
+    ('model = "../parts/one.toml"', "recipes/../parts/two.toml: model: one.toml includes itself"),
+    ('model = "../parts/bare.toml"', "recipes/../parts/bare.toml: unknown key 'hidden'; there are: model"),
+    ('model = "../parts/empty.toml"', "recipes/../parts/empty.toml: expected a table [model], got None"),
+    ('model = "../parts/broken.toml"', "recipes/../parts/broken.toml: not TOML"),
+    ('model = "../parts/typo.toml"', "recipes/../parts/typo.toml: model: unknown key 'hiden'"),
+])
+def test_a_mistake_in_an_included_file_is_named(model: str, message: str, tmp_path: Path) -> None:
+    path = parts(tmp_path, model, one='[model]\nfrom = "two.toml"', two='[model]\nfrom = "one.toml"',
+                 bare="hidden = 8", empty="", broken="x = ", typo='[model]\nname = "lstm"\nhiden = 8')
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    assert str(caught.value).startswith(f"{tmp_path}/{message.format(tmp_path)}")

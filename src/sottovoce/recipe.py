@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,7 +41,7 @@ class Recipe:
     task: Task
     stages: tuple[tuple[str, Stage], ...]        # (kind, settings) in order
     seed: int = 0
-    text: str = field(default="", repr=False)    # the TOML it was read from
+    text: str = field(default="", repr=False)    # the TOML it was read from, then that of each file it includes
 
 
 _KEYS = ("name", "seed", "model", "task", "stages")
@@ -54,25 +54,13 @@ def read_recipe(path: Path) -> Recipe:
     """
     if not path.is_file():
         raise RecipeError(f"{path}: no such recipe")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (UnicodeDecodeError, OSError) as error:
-        raise RecipeError(f"{path}: expected a TOML file, got {error}") from None
-    return parse_recipe(text, str(path), path.parent, path.stem)
+    return parse_recipe(_read(path), str(path), path.parent, path.stem)
 
 
 def parse_recipe(text: str, where: str, base: Path, name: str = "recipe") -> Recipe:
     """As `read_recipe`, from the text of the file."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where}: not TOML ({error})") from None
-    for key in table:
-        if key not in _KEYS:
-            raise RecipeError(f"{where}: unknown key {key!r}{suggestion(key, _KEYS)}")
-    for key in ("model", "task"):
-        if not isinstance(table.get(key), dict):
-            raise RecipeError(f"{where}: expected a table [{key}], got {table.get(key)!r}")
+    table = _toml(text, where, _KEYS)
+    model, task = (_part(key, table.get(key), where, base) for key in ("model", "task"))
     seed = table.get("seed", 0)
     if type(seed) is not int or not 0 <= seed < 2**31:
         raise RecipeError(f"{where}: seed: expected a whole number below 2^31, 0 or more, got {seed!r}")
@@ -81,11 +69,11 @@ def parse_recipe(text: str, where: str, base: Path, name: str = "recipe") -> Rec
         raise RecipeError(f"{where}: name: expected letters, digits, '.', '_' and '-', got {name!r}")
     return Recipe(
         name=name,
-        model=_model(table["model"], f"{where}: model", base),
-        task=_named(TASKS, "name", table["task"], f"{where}: task", base)[1],
+        model=_model(model.table, f"{model.where}: model", model.base),
+        task=_named(TASKS, "name", task.table, f"{task.where}: task", task.base)[1],
         stages=parse_stages(table.get("stages", []), where, base),
         seed=seed,
-        text=text,
+        text="\n".join([text, *model.files.values(), *task.files.values()]),
     )
 
 
@@ -104,6 +92,60 @@ def parse_stages(tables: object, where: str, base: Path) -> tuple[tuple[str, Sta
             inner["stages"] = parse_stages(table.pop("stages", []), place, base)
         stages.append(_named(STAGES, "kind", table, place, base, inner))
     return tuple(stages)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path}: expected a TOML file, got {error}") from None
+
+
+def _toml(text: str, where: str, known: Sequence[str]) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where}: not TOML ({error})") from None
+    for key in table:
+        if key not in known:
+            raise RecipeError(f"{where}: unknown key {key!r}{suggestion(key, known)}")
+    return table
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A table of a recipe, and where it lies."""
+
+    table: Mapping[str, Any]
+    where: str
+    base: Path                           # what paths in it are relative to
+    files: Mapping[Path, str]            # the files that were included for it, each under a line with its name
+
+
+def _part(key: str, given: object, where: str, base: Path, files: Mapping[Path, str] | None = None) -> _Part:
+    """The table [key]: given as it is, as the path of a TOML file that holds it, or `from` such a file with changes."""
+    files = files or {}
+    if isinstance(given, str):
+        path = Path(base, given)
+        if not path.is_file():
+            raise RecipeError(f"{where}: {key}: {path}: no such file")
+        if path.resolve() in files:
+            raise RecipeError(f"{where}: {key}: {given} includes itself")
+        text = _read(path)
+        table = _toml(text, str(path), (key,))
+        return _part(key, table.get(key), str(path), path.parent, {**files, path.resolve(): f"# {given}\n{text}"})
+    if not isinstance(given, dict):
+        raise RecipeError(f"{where}: expected a table [{key}], got {given!r}")
+    if key != "model" or "from" not in given:
+        return _Part(given, where, base, files)
+    if not isinstance(given["from"], str):
+        raise RecipeError(f"{where}: {key}: from: expected a path, got {given['from']!r}")
+    kept = _part(key, given["from"], where, base, files)
+    table = dict(kept.table)
+    if isinstance(table.get("checkpoint"), str):
+        table["checkpoint"] = str(Path(kept.base, table["checkpoint"]).resolve())
+    changes = {name: value for name, value in given.items() if name != "from"}
+    return _Part({**table, **changes}, where, base, kept.files)
 
 
 def _named(known: Mapping[str, type], key: str, table: object, where: str, base: Path,
