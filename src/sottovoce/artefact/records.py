@@ -1,6 +1,6 @@
 """The graph as JSON values and back, and what a header has to hold for others to rely on it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sottovoce.artefact.graph import OPS, Graph, Node
@@ -8,15 +8,19 @@ from sottovoce.errors import FormatError
 
 RANGES: dict[str, tuple[float, float]] = {        # of attributes; those with whole limits are whole
     "n_fft": (1, 1 << 16), "hop": (1, 1 << 16), "hidden": (1, 1 << 16),
-    "decay": (1e-30, 1.0), "floor": (1e-30, 1e30), "window_energy": (1e-30, 1e30),
-    "scale": (-1e30, 1e30), "shift": (-1e30, 1e30),
+    "size": (1, 1 << 16), "dilation": (1, 1 << 16), "groups": (1, 1 << 16), "stride": (1, 1 << 16),
+    "start": (0, 1 << 16), "stop": (0, 1 << 16), "pad": (0, 1 << 16), "extra": (0, 1 << 16),
+    "decay": (1e-30, 1.0), "floor": (1e-30, 1e30), "window_energy": (1e-30, 1e30), "eps": (1e-30, 1e30),
+    "scale": (-1e30, 1e30), "shift": (-1e30, 1e30), "power": (0.01, 100.0),
 }
 META: dict[str, type] = {                # what others rely on when they read it; each may be absent
     "name": str, "model": str, "config": dict, "task": str, "sample_rate": int, "parameters": int,
     "not_compressed": dict, "rows": list, "recipe": str,
 }
 
-Shapes = Mapping[str, tuple[int, ...]]
+Attributes = Mapping[str, Any]
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
 
 
 def graph_record(graph: Graph) -> dict[str, Any]:
@@ -69,7 +73,8 @@ def _node(fields: Any) -> Node:
     expect(_texts(inputs) and _texts(list(tensors.values())), f"graph: {name}: names should be texts")
     expect(op in OPS, f"graph: {name}: unknown operation {op!r}: of a later sottovoce?")
     kind = OPS[op]
-    expect(len(inputs) == kind.inputs, f"graph: {name}: {op} takes {kind.inputs} inputs, got {len(inputs)}")
+    wanted = kind.inputs or max(1, len(inputs))
+    expect(len(inputs) == wanted, f"graph: {name}: {op} takes {wanted} inputs, got {len(inputs)}")
     check_keys(f"graph: {name}: tensors of {op}", tensors, set(kind.tensors))
     check_keys(f"graph: {name}: attributes of {op}", attributes, set(kind.attributes))
     for key, value in attributes.items():
@@ -92,8 +97,8 @@ def _check_references(graph: Graph, shapes: Shapes) -> None:
             expect(name in known, f"graph: {node.name}: its input {name!r} does not come before it")
         for name in node.tensors.values():
             expect(name in shapes, f"graph: {node.name}: its tensor {name!r} is not in the file")
-        its = {role: shapes[name] for role, name in node.tensors.items()}
-        expect(_fit(node, its), f"graph: {node.name}: tensors of shapes {its} do not make one {node.op}")
+        its = {role: shapes[node.tensors[role]] for role in OPS[node.op].tensors}
+        expect(_fit(node, its), f"graph: {node.name}: {node.attributes} and shapes {its} do not make one {node.op}")
         expect(node.name not in known, f"graph: {node.name}: a value of that name is already there")
         known.add(node.name)
     for name in graph.outputs:
@@ -101,15 +106,57 @@ def _check_references(graph: Graph, shapes: Shapes) -> None:
 
 
 def _fit(node: Node, shapes: Shapes) -> bool:
-    """Whether the shapes of a node's tensors are those of the table in graph.py."""
-    if node.op == "linear":
-        return len(shapes["weight"]) == 2 and shapes["bias"] == shapes["weight"][:1]
-    if node.op == "lstm":
-        hidden = node.attributes["hidden"]
-        inputs = shapes["weight_ih"][1:]
-        wanted = {"weight_ih": inputs, "weight_hh": (hidden,), "bias_ih": (), "bias_hh": ()}
-        return len(inputs) == 1 and shapes == {role: (4 * hidden, *rest) for role, rest in wanted.items()}
-    return True
+    """Whether a node's attributes and the shapes of its tensors are those of the table in graph.py."""
+    rule = _RULES.get(node.op)
+    return rule is None or rule(node.attributes, *shapes.values())
+
+
+# ---- what must hold of attributes and shapes: (attributes, a shape for each of the operation's tensors) ----
+
+
+def _fit_slice(of: Attributes) -> bool:
+    return bool(of["start"] < of["stop"])
+
+
+def _fit_vectors(of: Attributes, *shapes: Shape) -> bool:
+    return len(shapes[0]) == 1 and len({*shapes}) == 1
+
+
+def _fit_linear(of: Attributes, weight: Shape, bias: Shape) -> bool:
+    return len(weight) == 2 and bias == weight[:1]
+
+
+def _fit_conv1d(of: Attributes, weight: Shape, bias: Shape) -> bool:
+    return len(weight) == 3 and all(weight) and bias == weight[:1] and weight[0] % of["groups"] == 0
+
+
+def _fit_conv2d(of: Attributes, weight: Shape, bias: Shape) -> bool:
+    # More padding than the kernel reaches would add nothing but its bias.
+    return len(weight) == 4 and all(weight) and bias == weight[:1] and of["pad"] < weight[3]
+
+
+def _fit_conv_transpose2d(of: Attributes, weight: Shape, bias: Shape) -> bool:
+    return (len(weight) == 4 and all(weight) and bias == weight[1:2]
+            and of["pad"] < weight[3] and of["extra"] < of["stride"])
+
+
+def _fit_lstm(of: Attributes, weight_ih: Shape, weight_hh: Shape, bias_ih: Shape, bias_hh: Shape) -> bool:
+    gates, hidden = 4 * of["hidden"], of["hidden"]
+    return (len(weight_ih) == 2 and weight_ih[0] == gates and weight_hh == (gates, hidden)
+            and bias_ih == bias_hh == (gates,))
+
+
+_RULES: dict[str, Callable[..., bool]] = {
+    "slice": _fit_slice,
+    "scale_shift": _fit_vectors,
+    "layer_norm": _fit_vectors,
+    "prelu": _fit_vectors,
+    "linear": _fit_linear,
+    "conv1d": _fit_conv1d,
+    "conv2d": _fit_conv2d,
+    "conv_transpose2d": _fit_conv_transpose2d,
+    "lstm": _fit_lstm,
+}
 
 
 def _texts(names: Any) -> bool:
