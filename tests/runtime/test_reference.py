@@ -1,20 +1,48 @@
 """Each reference operation against torch's own, and the law that state makes chunks equal to the whole."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from conftest import BINS, FRAME, HOP, N_FFT
 
 from sottovoce.artefact import graph
-from sottovoce.runtime.reference import OPS, WINDOWS
+from sottovoce.runtime.frontend import WINDOWS
+from sottovoce.runtime.reference import OPS
 
 HIDDEN = 8
 ATTRIBUTES = {
     "stft": FRAME,
     "istft": FRAME,
+    "frames": FRAME,
+    "overlap_add": FRAME,
+    "power_law": {"power": 0.3},
     "running_rms": {"decay": 0.95, "floor": 1e-3, "window_energy": 50.0},
-    "lstm": {"hidden": HIDDEN},
     "affine": {"scale": 0.88, "shift": 0.12},
+    "layer_norm": {"eps": 1e-5},
+    "slice": {"start": 1, "stop": 4},
+    "unflatten": {"size": 3},
+    "conv1d": {"dilation": 2, "groups": 1},
+    "conv2d": {"stride": 2, "pad": 1},
+    "conv_transpose2d": {"stride": 2, "pad": 1, "extra": 1},
+    "lstm": {"hidden": HIDDEN},
 }
+TENSORS = {
+    "scale_shift": {"scale": (5,), "shift": (5,)},
+    "layer_norm": {"weight": (5,), "bias": (5,)},
+    "prelu": {"weight": (5,)},
+    "linear": {"weight": (3, 5), "bias": (3,)},
+    "conv1d": {"weight": (4, 6, 3), "bias": (4,)},
+    "conv2d": {"weight": (4, 3, 2, 3), "bias": (4,)},
+    "conv_transpose2d": {"weight": (3, 4, 2, 5), "bias": (4,)},
+    "lstm": {"weight_ih": (32, 5), "weight_hh": (32, HIDDEN), "bias_ih": (32,), "bias_hh": (32,)},
+}
+FEATURES = {                                   # axes behind batch and time, where they are not [5]
+    "stft": None, "frames": None,              # a waveform has none
+    "istft": (BINS, 2), "magnitude": (BINS, 2), "power_law": (BINS, 2), "running_rms": (BINS, 2),
+    "overlap_add": (N_FFT,), "complex_mul": (4, 2), "transpose": (4, 3), "flatten": (4, 3), "unflatten": (12,),
+    "conv1d": (6,), "conv2d": (9, 3), "conv_transpose2d": (9, 3),
+}  # fmt: skip
 
 
 def normal(*shape, seed=0):
@@ -23,17 +51,11 @@ def normal(*shape, seed=0):
 
 def example(op, frames=7, batch=2):
     """Tensors and inputs for one operation; time is axis 1, in units of frames (hops for the waveform)."""
-    if op == "stft":
-        return {}, [normal(batch, frames * HOP)]
-    if op in ("istft", "magnitude", "running_rms"):
-        return {}, [normal(batch, frames, BINS, 2)]
-    if op == "lstm":
-        shapes = {"weight_ih": (32, 5), "weight_hh": (32, HIDDEN), "bias_ih": (32,), "bias_hh": (32,)}
-        return {role: normal(*shape, seed=1) for role, shape in shapes.items()}, [normal(batch, frames, 5)]
-    if op == "linear":
-        return {"weight": normal(3, 5, seed=1), "bias": normal(3, seed=2)}, [normal(batch, frames, 5)]
-    inputs = [np.abs(normal(batch, frames, 5, seed=seed)) + 0.1 for seed in range(graph.OPS[op].inputs)]
-    return {}, inputs
+    tensors = {role: normal(*shape, seed=seed + 1) for seed, (role, shape) in enumerate(TENSORS.get(op, {}).items())}
+    features = FEATURES.get(op, (5,))
+    shape = (batch, frames * HOP) if features is None else (batch, frames, *features)
+    inputs = [normal(*shape, seed=seed) for seed in range(graph.OPS[op].inputs or 3)]
+    return tensors, [np.abs(x) + 0.1 for x in inputs] if op in ("log1p", "div") else inputs
 
 
 def call(op, inputs, tensors, state=None):
@@ -44,17 +66,18 @@ def test_every_operation_of_the_format_has_a_reference():
     assert OPS.keys() == graph.OPS.keys()
     for op, needs in graph.OPS.items():
         assert ATTRIBUTES.get(op, {}).keys() == set(needs.attributes)
-        assert example(op)[0].keys() == set(needs.tensors)
+        assert TENSORS.get(op, {}).keys() == set(needs.tensors)
 
 
+@pytest.mark.parametrize("blocks", [[0, 1, 1, 1, 1, 1, 1, 1], [0, 3, 0, 1, 3]], ids=str)
 @pytest.mark.parametrize("op", OPS)
-def test_frames_one_by_one_give_what_all_at_once_give(op):
+def test_frames_in_any_blocks_give_what_all_at_once_give(op, blocks):
     tensors, inputs = example(op)
     whole, last = call(op, inputs, tensors)
     state, parts = {}, []
-    unit = HOP if op == "stft" else 1
-    for frame in range(7):
-        part = [x[:, frame * unit : (frame + 1) * unit] for x in inputs]
+    unit = HOP if FEATURES.get(op, ()) is None else 1
+    for start, stop in pairwise(np.array(blocks).cumsum() * unit):
+        part = [x[:, start:stop] for x in inputs]
         value, state = call(op, part, tensors, state)
         parts.append(value)
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-5, atol=1e-5)
@@ -90,6 +113,23 @@ def test_istft_gives_back_what_stft_took_a_hop_late(window):
     np.testing.assert_allclose(back[:, HOP:], waveform[:, :-HOP], atol=1e-5)
 
 
+@pytest.mark.parametrize("window", WINDOWS)
+def test_overlap_add_gives_back_what_frames_took_a_hop_late(window):
+    frame = FRAME | {"window": window}
+    waveform = normal(2, 6 * HOP)
+    frames, _ = OPS["frames"](frame, {}, [waveform], {})
+    back, _ = OPS["overlap_add"](frame, {}, [frames], {})
+    assert frames.shape == (2, 6, N_FFT)
+    np.testing.assert_allclose(back[:, HOP:], waveform[:, :-HOP], atol=1e-5)
+
+
+def test_frames_are_what_stft_transforms():
+    _, inputs = example("stft")
+    spectrum = np.fft.rfft(call("frames", inputs, {})[0])
+    np.testing.assert_allclose(call("stft", inputs, {})[0][..., 0], spectrum.real, atol=1e-4)
+    np.testing.assert_allclose(call("stft", inputs, {})[0][..., 1], spectrum.imag, atol=1e-4)
+
+
 def test_sigmoid_of_huge_values_is_exactly_its_limit():
     value, _ = call("sigmoid", [np.array([[-1e30, 0, 1e30]], np.float32)], {})
     np.testing.assert_array_equal(value, [[0, 0.5, 1]])
@@ -119,17 +159,104 @@ def test_lstm_agrees_with_torch(batch):
     np.testing.assert_allclose(state["cell"], cell[0].numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("op", "name"),
-    [("log1p", "log1p"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("mul", "mul"), ("div", "div")],
-)
-def test_elementwise_operations_agree_with_torch(op, name):
+@pytest.mark.parametrize("op", ["log1p", "relu", "elu", "sigmoid", "tanh", "add", "sub", "mul", "div"])
+def test_elementwise_operations_agree_with_torch(op):
     torch = pytest.importorskip("torch")
     inputs = [normal(2, 7, 5, seed=seed) for seed in range(graph.OPS[op].inputs)]
     if op == "log1p":
         inputs = [np.abs(inputs[0])]
-    expected = getattr(torch, name)(*map(torch.from_numpy, inputs)).numpy()
+    function = getattr(torch, op, None) or getattr(torch.nn.functional, op)
+    expected = function(*map(torch.from_numpy, inputs)).numpy()
     np.testing.assert_allclose(call(op, inputs, {})[0], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_elu_of_huge_values_is_its_limit_without_a_warning():
+    with np.errstate(all="raise", under="ignore"):
+        value, _ = call("elu", [np.array([[-1e30, 0, 1e30]], np.float32)], {})
+    np.testing.assert_array_equal(value, np.array([[-1, 0, 1e30]], np.float32))
+
+
+def test_norms_and_prelu_agree_with_torch():
+    torch = pytest.importorskip("torch")
+    for op in ("scale_shift", "layer_norm", "prelu"):
+        tensors, inputs = example(op)
+        x, given = torch.from_numpy(inputs[0]), {role: torch.from_numpy(array) for role, array in tensors.items()}
+        if op == "scale_shift":
+            fresh = torch.zeros(5), torch.ones(5)
+            expected = torch.nn.functional.batch_norm(x.flatten(0, 1), *fresh, *given.values(), eps=0).view_as(x)
+        elif op == "layer_norm":
+            expected = torch.nn.functional.layer_norm(x, (5,), **given)
+        else:
+            expected = torch.nn.functional.prelu(x.movedim(-1, 1), given["weight"]).movedim(1, -1)
+        np.testing.assert_allclose(call(op, inputs, tensors)[0], expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_prelu_may_have_one_weight_for_all_channels():
+    value, _ = call("prelu", [np.array([[[-2, 4]]], np.float32)], {"weight": np.array([0.25], np.float32)})
+    np.testing.assert_array_equal(value, [[[-0.5, 4]]])
+
+
+def test_products_and_powers_of_spectra_agree_with_complex_numbers():
+    _, (a, b) = example("complex_mul")
+    product = (a[..., 0] + 1j * a[..., 1]) * (b[..., 0] + 1j * b[..., 1])
+    value, _ = call("complex_mul", [a, b], {})
+    np.testing.assert_allclose(value[..., 0] + 1j * value[..., 1], product, rtol=1e-5, atol=1e-6)
+    one, _ = call("complex_mul", [a[:, :, :1], b], {})
+    np.testing.assert_allclose(one[:, :, :1], value[:, :, :1])
+    spectrum = a[..., 0] + 1j * a[..., 1]
+    compressed, _ = call("power_law", [a], {})
+    expected = np.abs(spectrum) ** 0.3 * np.exp(1j * np.angle(spectrum))
+    np.testing.assert_allclose(compressed[..., 0] + 1j * compressed[..., 1], expected, rtol=1e-4)
+
+
+def test_power_law_of_silence_is_silence():
+    value, _ = call("power_law", [np.zeros((1, 2, BINS, 2), np.float32)], {})
+    np.testing.assert_array_equal(value, np.zeros((1, 2, BINS, 2)))
+
+
+def test_shapes_change_as_in_numpy_and_only_behind_batch_and_time():
+    x, y = normal(2, 7, 4, 6), normal(2, 7, 4, 6, seed=1)
+    expected = {
+        "concat": np.concatenate([x, y], axis=3), "stack": np.stack([x, y], axis=4), "slice": x[..., 1:4],
+        "transpose": x.transpose(0, 1, 3, 2), "flatten": x.reshape(2, 7, 24), "unflatten": x.reshape(2, 7, 4, 2, 3),
+        "unsqueeze": x[..., None],
+    }  # fmt: skip
+    for op, value in expected.items():
+        inputs = [x, y] if op in ("concat", "stack") else [x]
+        np.testing.assert_array_equal(call(op, inputs, {})[0], value)
+    for op in ("concat", "slice", "transpose", "flatten", "unflatten"):
+        with pytest.raises(ValueError, match="axes of features"):
+            call(op, [normal(2, 7)], {})
+    for op in ("transpose", "flatten"):
+        with pytest.raises(ValueError, match="at least 2 axes of features wanted"):
+            call(op, [normal(2, 7, 4)], {})
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "message"),
+    [
+        ("slice", (2, 7, 3), r"slice up to 4 of values \(2, 7, 3\)"),
+        ("unflatten", (2, 7, 10), "unflatten by 3"),
+        ("complex_mul", (2, 7, 3), "complex_mul of"),
+        ("power_law", (2, 7, 3), "a spectrum of"),
+        ("magnitude", (2, 7, BINS, 3), "a spectrum of"),
+        ("overlap_add", (2, 7, 160), "frames of 320 samples"),
+        ("scale_shift", (2, 7, 1), "5 channels wanted"),
+        ("layer_norm", (2, 7, 6), "5 channels wanted"),
+        ("prelu", (2, 7, 1), "5 channels wanted"),
+        ("linear", (2, 7, 4), "matmul"),
+        ("conv1d", (2, 7, 5), "conv1d of 6 channels"),
+        ("conv2d", (2, 7, 9, 1), "conv2d of 3 channels"),
+        ("conv2d", (2, 7, 9), "conv2d of 3 channels"),
+        ("conv2d", (2, 7, 0, 3), "window"),
+        ("conv_transpose2d", (2, 7, 9, 4), "conv_transpose2d of 3 channels"),
+        ("conv_transpose2d", (2, 7, 0, 3), "conv_transpose2d to"),
+    ],
+)
+def test_values_that_do_not_fit_are_a_value_error(op, shape, message):
+    tensors, inputs = example(op)
+    with pytest.raises(ValueError, match=message):
+        call(op, [normal(*shape)] * len(inputs), tensors)
 
 
 def test_linear_agrees_with_torch():

@@ -5,79 +5,15 @@ left behind last time; it gives its value and the new state. An empty state is a
 left as it is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Attributes = Mapping[str, Any]
-Tensors = Mapping[str, Array]
-State = dict[str, Array]
-Outcome = tuple[Array, State]                                        # value and new state
-Operation = Callable[[Attributes, Tensors, Sequence[Array], State], Outcome]
+from sottovoce.runtime import convolution, frontend
+from sottovoce.runtime.operation import Array, Attributes, Operation, Outcome, State, Tensors, expect, product, zeros
 
-WINDOWS: dict[str, Callable[[int], NDArray[np.float64]]] = {
-    "hamming": np.hamming,                                     # symmetric: first and last value are equal
-    "hann_sqrt": lambda n: np.sqrt(np.hanning(n + 1)[:-1]),    # root of the periodic Hann
-}
-
-
-def stft(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
-    """Spectrum [B, T, F, 2] of T hops [B, T * hop]: unscaled DFT of the windows that end with each."""
-    (waveform,) = inputs
-    n_fft, hop = attributes["n_fft"], attributes["hop"]
-    past = state.get("samples", _zeros(waveform, n_fft - hop))                 # [B, n_fft - hop]
-    samples = np.concatenate([past, waveform], axis=1)
-    hops = samples.reshape(len(samples), -1, hop)
-    frames = hops.shape[1] - n_fft // hop + 1
-    windows = np.concatenate([hops[:, i : i + frames] for i in range(n_fft // hop)], axis=2)
-    spectrum = np.fft.rfft(windows * _window(attributes["window"], n_fft)).astype(np.complex64)
-    value = np.stack([spectrum.real, spectrum.imag], axis=-1)
-    return value, {"samples": samples[:, samples.shape[1] - past.shape[1] :]}
-
-
-def istft(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
-    """T hops [B, T * hop] of a spectrum [B, T, F, 2], n_fft - hop samples late: weighted overlap-add.
-
-    Each frame is windowed again, added, and divided by the sum of squared windows (Griffin and Lim 1984,
-    eq. 6).
-    """
-    (spectrum,) = inputs
-    n_fft, hop = attributes["n_fft"], attributes["hop"]
-    batch, count = spectrum.shape[:2]
-    window, overlaps = _window(attributes["window"], n_fft), n_fft // hop
-    frames = np.fft.irfft(spectrum[..., 0] + 1j * spectrum[..., 1], n_fft).astype(np.float32) * window
-    parts = frames.reshape(batch, count, overlaps, hop)
-    sums = np.zeros((batch, count + overlaps - 1, hop), np.float32)
-    sums[:, : overlaps - 1] = state.get("overlap", 0.0)
-    for i in range(overlaps):
-        sums[:, i : i + count] += parts[:, :, i]
-    norm = np.square(window).reshape(overlaps, hop).sum(axis=0)
-    return (sums[:, :count] / norm).reshape(batch, count * hop), {"overlap": sums[:, count:].copy()}
-
-
-def magnitude(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
-    """Magnitude [B, T, F] of a spectrum [B, T, F, 2], never quite zero, so that one may divide by it."""
-    (spectrum,) = inputs
-    return np.sqrt(np.square(spectrum).sum(axis=-1) + np.float32(1e-12)), {}
-
-
-def running_rms(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
-    """Level [B, T, 1] so far of a spectrum [B, T, F, 2]: root of its exponentially weighted mean power."""
-    (spectrum,) = inputs
-    decay = np.float32(attributes["decay"])
-    power = np.square(spectrum).sum(axis=-1).mean(axis=-1) / np.float32(attributes["window_energy"])
-    total, weight = state.get("power", _zeros(power)), state.get("weight", _zeros(power))      # [B]
-    mean = np.empty_like(power)
-    for t in range(power.shape[1]):
-        total = decay * total + power[:, t]
-        weight = decay * weight + np.float32(1)
-        mean[:, t] = total / weight
-    level = np.maximum(np.sqrt(mean), np.float32(attributes["floor"]))
-    return level[:, :, None], {"power": total, "weight": weight}
+__all__ = ["OPS", "Array", "State"]
 
 
 def affine(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
@@ -85,10 +21,69 @@ def affine(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], st
     return inputs[0] * np.float32(attributes["scale"]) + np.float32(attributes["shift"]), {}
 
 
+def scale_shift(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """scale * x + shift with a scale and a shift for every channel of [..., C]: a batch norm after training."""
+    (x,) = inputs
+    _expect_channels(x, len(tensors["scale"]))
+    return x * tensors["scale"] + tensors["shift"], {}
+
+
+def layer_norm(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """[..., C] with mean 0 and biased variance 1 over its channels, times a weight plus a bias for each."""
+    (x,) = inputs
+    _expect_channels(x, len(tensors["weight"]))
+    centred = x - x.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + np.float32(attributes["eps"]))
+    return centred / deviation * tensors["weight"] + tensors["bias"], {}
+
+
+def prelu(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """x where it is positive, else weight * x; one weight, or one for every channel of [..., C]."""
+    (x,), weight = inputs, tensors["weight"]
+    if len(weight) > 1:
+        _expect_channels(x, len(weight))
+    return np.maximum(x, np.float32(0)) + np.minimum(x, np.float32(0)) * weight, {}
+
+
+def concat(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """Values [..., C1], [..., C2] ... side by side on the last axis."""
+    _expect_features(inputs[0], 1)
+    return np.concatenate(inputs, axis=-1), {}
+
+
+def slice_(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """Places start to stop - 1 of the last axis."""
+    (x,) = inputs
+    _expect_features(x, 1)
+    expect(attributes["stop"] <= x.shape[-1], f"slice up to {attributes['stop']} of values {x.shape}")
+    return x[..., attributes["start"] : attributes["stop"]], {}
+
+
+def transpose(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """[..., Q, P] of [..., P, Q]."""
+    (x,) = inputs
+    _expect_features(x, 2)
+    return x.swapaxes(-2, -1), {}
+
+
+def flatten(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """[..., P * Q] of [..., P, Q]."""
+    (x,) = inputs
+    _expect_features(x, 2)
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1]), {}
+
+
+def unflatten(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """[..., P, size] of [..., P * size]."""
+    (x,), size = inputs, attributes["size"]
+    _expect_features(x, 1)
+    expect(x.shape[-1] % size == 0, f"unflatten by {size} of values {x.shape}")
+    return x.reshape(*x.shape[:-1], x.shape[-1] // size, size), {}
+
+
 def linear(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
     """Weighted sums [..., O] of [..., I]."""
-    (x,) = inputs
-    return x @ tensors["weight"].T + tensors["bias"], {}
+    return product(inputs[0], tensors["weight"].T) + tensors["bias"], {}
 
 
 def lstm(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
@@ -96,8 +91,8 @@ def lstm(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], stat
     (x,) = inputs
     batch, frames = x.shape[:2]
     size = tensors["weight_hh"].shape[1]
-    hidden = state.get("hidden", _zeros(x, size))                              # [B, H]
-    cell = state.get("cell", _zeros(x, size)).copy()
+    hidden = state.get("hidden", zeros(x, size))                              # [B, H]
+    cell = state.get("cell", zeros(x, size)).copy()
     recurrent = tensors["weight_hh"]
     given = x @ tensors["weight_ih"].T + (tensors["bias_ih"] + tensors["bias_hh"])
     by_time = np.ascontiguousarray(given.swapaxes(0, 1))                       # [T, B, 4H]
@@ -129,6 +124,14 @@ def _elementwise(function: Callable[..., Any]) -> Operation:
     return operation
 
 
+def _elu(x: Array) -> Array:
+    # exp(x) - 1 >= x, and 0 where x was positive: the larger is the one wanted on both sides.
+    y = np.minimum(x, np.float32(0))
+    np.exp(y, out=y)
+    y -= np.float32(1)
+    return np.maximum(x, y, out=y)
+
+
 def _sigmoid(x: Array) -> Array:
     y = x.copy()
     _sigmoid_in_place(y)
@@ -143,28 +146,49 @@ def _sigmoid_in_place(x: Array) -> None:
     x *= np.float32(0.5)
 
 
-@cache
-def _window(name: str, n_fft: int) -> Array:
-    return WINDOWS[name](n_fft).astype(np.float32)
+def _expect_features(x: Array, count: int) -> None:
+    """Raise ValueError unless x has so many axes or more beyond batch and time."""
+    expect(x.ndim >= 2 + count, f"at least {count} axes of features wanted, got values {x.shape}")
 
 
-def _zeros(like: Array, *shape: int) -> Array:
-    """Zeros [B, *shape] for the batch of `like`."""
-    return np.zeros((like.shape[0], *shape), np.float32)
+def _expect_channels(x: Array, count: int) -> None:
+    """Raise ValueError unless the last axis of x holds so many features."""
+    _expect_features(x, 1)
+    expect(x.shape[-1] == count, f"{count} channels wanted, got values {x.shape}")
 
 
 OPS: dict[str, Operation] = {
-    "stft": stft,
-    "istft": istft,
-    "magnitude": magnitude,
-    "running_rms": running_rms,
+    "stft": frontend.stft,
+    "istft": frontend.istft,
+    "frames": frontend.frames,
+    "overlap_add": frontend.overlap_add,
+    "magnitude": frontend.magnitude,
+    "power_law": frontend.power_law,
+    "running_rms": frontend.running_rms,
+    "complex_mul": frontend.complex_mul,
+    "add": _elementwise(np.add),
+    "sub": _elementwise(np.subtract),
     "mul": _elementwise(np.multiply),
     "div": _elementwise(np.divide),
     "affine": affine,
+    "scale_shift": scale_shift,
+    "layer_norm": layer_norm,
     "log1p": _elementwise(np.log1p),
     "relu": _elementwise(lambda x: np.maximum(x, np.float32(0))),
+    "elu": _elementwise(_elu),
     "sigmoid": _elementwise(_sigmoid),
+    "tanh": _elementwise(np.tanh),
+    "prelu": prelu,
+    "concat": concat,
+    "stack": _elementwise(lambda *parts: np.stack(parts, axis=-1)),
+    "slice": slice_,
+    "transpose": transpose,
+    "flatten": flatten,
+    "unflatten": unflatten,
     "unsqueeze": _elementwise(lambda x: x[..., None]),
     "linear": linear,
+    "conv1d": convolution.conv1d,
+    "conv2d": convolution.conv2d,
+    "conv_transpose2d": convolution.conv_transpose2d,
     "lstm": lstm,
 }

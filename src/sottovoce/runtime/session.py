@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 import numpy as np
 
 from sottovoce.artefact import Artefact
+from sottovoce.artefact.graph import ENDS
 from sottovoce.errors import FormatError, SottovoceError
 from sottovoce.runtime.reference import OPS, Array, State
 
@@ -129,16 +131,18 @@ class Session:
             raise FormatError(f"model: its graph and tensors do not fit together ({error})") from error
 
     def _timing(self) -> tuple[int, int]:
-        """Hop and delay in samples, from the one stft and istft of the graph."""
-        ends = [node for node in self.graph.nodes if node.op in ("stft", "istft")]
+        """Hop and delay in samples, from the operations at the two ends of the graph."""
+        ends = [node for node in self.graph.nodes if node.op in chain(*ENDS)]
         one_to_one = len(self.graph.inputs) == len(self.graph.outputs) == 1
-        if [node.op for node in ends] != ["stft", "istft"] or not one_to_one:
-            raise FormatError("model: expected one waveform in, one stft, one istft and one waveform out")
+        if tuple(node.op for node in ends) not in ENDS or not one_to_one:
+            known = " or ".join(f"one {first}, one {last}" for first, last in ENDS)
+            raise FormatError(f"model: expected one waveform in, {known}, and one waveform out")
         n_fft, hop = (ends[0].attributes.get(name) for name in ("n_fft", "hop"))
         if not isinstance(n_fft, int) or not isinstance(hop, int) or hop < 1 or n_fft < hop or n_fft % hop:
             raise FormatError(f"model: expected an n_fft of whole hops, got n_fft {n_fft!r} and hop {hop!r}")
         if ends[0].attributes != ends[1].attributes:
-            raise FormatError("model: expected an istft that undoes its stft, got other settings")
+            first, last = (node.op for node in ends)
+            raise FormatError(f"model: expected an {last} that undoes its {first}, got other settings")
         return hop, n_fft - hop
 
     def _checked(self, inputs: tuple[Array, ...]) -> Array:
