@@ -20,13 +20,13 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 
 STAGE_TABLES: dict[str, str] = {
-    "train": "steps = 4\nl1 = 0.1",
+    "train": "steps = 4\nl1 = 0.1\ngroup = 0.05",
     "prune": "ratio = 0.5",
-    "distill": "steps = 4\nweight = 0.5",
+    "distill": 'steps = 4\nweight = 0.5\nl1 = "auto"\ngroup = "auto"',
     "cluster": "values = 8",
     "half": "",
     "iterate": 'rounds = 2\nstages = [{ kind = "prune", ratio = 0.3 }, '
-               '{ kind = "distill", steps = 3, teacher = "previous" }]',
+               '{ kind = "distill", steps = 3, teacher = "previous", l1 = "auto" }]',
 }
 
 TASK = """

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.describe import paper_bytes
@@ -37,7 +37,7 @@ from sottovoce.recipe import Recipe, Stage
 from sottovoce.techniques.context import Teacher
 from sottovoce.techniques.snapshot import Snapshot, restore, snapshot
 from sottovoce.techniques.weights import learned, plain, weights
-from sottovoce.training import Fitted, Loss, Schedule, fit
+from sottovoce.training import Fitted, Loss, Penalty, Schedule, fit
 
 START = "00-start"
 
@@ -133,7 +133,7 @@ class Run:
     # ---- what stages ask of it (techniques/context.py) ----------------------------------------------------------
 
     def fit(self, model: nn.Module, loss: Loss, schedule: Schedule,
-            penalties: Sequence[Callable[[], Tensor]] = ()) -> Fitted:
+            penalties: Sequence[Penalty] = ()) -> Fitted:
         """Train the model on the task's batches; a fit that was interrupted goes on from its last checkpoint."""
         place = "/".join(self._path)
         seed = zlib.crc32(f"{self.recipe.seed}/{place}".encode())

@@ -46,7 +46,11 @@ def suggestion(name: str, known: Any) -> str:
 def _value(kind: Any, value: Any, where: str, base: Path) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return _value(next(part for part in arguments if part is not type(None)), value, where, base)
+        words = [word for part in arguments if get_origin(part) is Literal for word in get_args(part)]
+        if value in words:
+            return value
+        kind = next(part for part in arguments if part is not type(None))
+        return _value(kind, value, where, base)
     if origin is Literal:
         if value not in arguments:
             raise RecipeError(f"{where}: expected one of {', '.join(map(str, arguments))}, got {value!r}")

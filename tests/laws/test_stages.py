@@ -120,6 +120,7 @@ class PowerCut(Watcher):
 def test_a_run_that_is_cut_off_goes_on_to_the_same_bytes(kind: str, events: int, made: Maker, tmp_path: Path,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sottovoce.training.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("sottovoce.training.GOOD_STEPS", 1)
     _, whole = made(PRUNED + '[[stages]]\nkind = "half"\n' + toy.stage_table(kind) + toy.stage_table("train"))
     for _ in range(40):
         try:

@@ -1,12 +1,12 @@
 """What a stage may ask of the run that carries it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
 from sottovoce.ledger import Row
-from sottovoce.training import Fitted, Loss, Schedule
+from sottovoce.training import Fitted, Loss, Penalty, Schedule
 
 Teacher = Literal["dense", "previous"]
 
@@ -26,7 +26,7 @@ class Run(Protocol):
     def task(self) -> Task: ...
 
     def fit(self, model: nn.Module, loss: Loss, schedule: Schedule,
-            penalties: Sequence[Callable[[], Tensor]] = ()) -> Fitted:
+            penalties: Sequence[Penalty] = ()) -> Fitted:
         """Train the model in place on the task's batches; interrupted, it goes on where it stopped."""
         ...
 

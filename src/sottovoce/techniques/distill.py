@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.techniques.context import Run, Teacher
-from sottovoce.techniques.train import Train, penalties
+from sottovoce.techniques.train import Train
+from sottovoce.training import forward
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Distill(Train):
 
         def loss(outputs: Any, batch: Any) -> Tensor:
             with torch.no_grad():
-                wanted = teacher.to(batch.inputs[0].device)(*batch.inputs)
+                wanted = forward(teacher.to(batch.inputs[0].device), batch.inputs, self.precision)
             imitation = run.task.imitation(outputs, wanted, batch)
             if self.weight == 1:
                 return imitation
             return (1 - self.weight) * run.task.loss(outputs, batch) + self.weight * imitation
 
-        run.fit(model, loss, self.schedule, penalties(model, self.l1))
+        self._fit(model, loss, run)
         return model

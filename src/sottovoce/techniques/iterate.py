@@ -9,6 +9,7 @@ from torch import nn
 
 from sottovoce.errors import RecipeError
 from sottovoce.techniques.context import Run
+from sottovoce.techniques.train import next_round
 
 UNITS = {"B": 1, "kB": 1000, "KB": 1000, "kiB": 1024, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2}
 
@@ -44,10 +45,12 @@ class Iterate:
         start = run.rows[0]
         _check_metrics(self.max_drop, start.metrics)
         wanted = self._bytes(4 * start.parameters)
+        stages = list(self.stages)
         for number in range(1, self.rounds + 1):
             before = run.keep(model)
-            for place, (kind, stage) in enumerate(self.stages, 1):
+            for place, (kind, stage) in enumerate(stages, 1):
                 model = run.apply(kind, stage, model, f"{number:02d}.{place}-{kind}")
+                stages[place - 1] = kind, next_round(stage, run.rows[-1].details)
             now = run.rows[-1]
             fallen = _fallen(start.metrics, now.metrics, self.max_drop)
             if fallen:
