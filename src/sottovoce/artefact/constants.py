@@ -62,14 +62,15 @@ def _replaceable(node: Node, value: Values, arrays: Arrays, alone: bool) -> Valu
     """For every source of a node the constant that its bias can take in, else NaN."""
     rows = value.reshape(-1, value.shape[-1])
     same = np.where((rows == rows[0]).all(0), rows[0], np.nan)
-    weight = arrays[node.tensors["weight"]] if "weight" in node.tensors else None
-    # A kernel that reaches over an edge, of time or of bins, meets zeros there and not the constant.
-    exact = {
-        "linear": True, "lstm": True,
-        "conv1d": weight is not None and weight.shape[-1] == 1,
-        "conv2d": weight is not None and weight.shape[2] == 1 and node.attributes.get("pad") == 0,
-    }.get(node.op, False)
-    return same if exact and alone else np.where(same == 0, same, np.nan)
+    return same if alone and not _meets_an_edge(node, arrays) else np.where(same == 0, same, np.nan)
+
+
+def _meets_an_edge(node: Node, arrays: Arrays) -> bool:
+    """Whether a kernel reaches over an edge, of time or of bins, where it meets zeros and not the constant."""
+    if node.op in ("linear", "lstm"):
+        return False
+    taps = arrays[node.tensors["weight"]].shape[2]
+    return node.op == "conv_transpose2d" or taps > 1 or node.attributes.get("pad", 0) > 0
 
 
 def added(reading: Reading, sources: Values, arrays: Arrays) -> Values:
