@@ -1,4 +1,4 @@
-"""Convolutions over [B, T, ..., channels], causal in time: a matrix product each, over slices that are shifted.
+"""Convolutions over [B, T, ..., channels], causal in time: a matrix product each, and sums that are shifted.
 
 They are torch's (cross-correlations, weights as there) with zeros before the first frame; what later frames need of
 earlier ones is their state.
@@ -46,9 +46,12 @@ def conv2d(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], st
     if pad:
         x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (0, 0)))
     windows = sliding_window_view(x, bins, axis=2)[:, :, ::stride].swapaxes(3, 4)            # [B, T, F', KF, I]
-    patches = np.stack([windows[:, t : t + frames] for t in range(times)], axis=3)
-    matrix = weight.transpose(2, 3, 1, 0).reshape(times * bins * channels, outputs)
-    return product(patches.reshape(*patches.shape[:3], len(matrix)), matrix) + bias, kept
+    matrix = weight.transpose(3, 1, 2, 0).reshape(bins * channels, times * outputs)
+    parts = product(windows.reshape(*windows.shape[:3], len(matrix)), matrix)
+    value = parts[:, :frames, :, :outputs] + bias
+    for t in range(1, times):
+        value += parts[:, t : t + frames, :, t * outputs : (t + 1) * outputs]
+    return value, kept
 
 
 def conv_transpose2d(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
