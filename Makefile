@@ -1,9 +1,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+THREADS ?= 1
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install develop demo test chromium check bench clean
+.PHONY: install develop demo test chromium check bench full-runs full-runs-status full-results clean
 
 install: $(VENV)/installed        ## everything that compressing and exporting needs
 develop: $(VENV)/developing       ## and what tests, lint and types need
@@ -38,6 +39,15 @@ check: develop                    ## lint and types
 
 bench: demo                       ## the measured tables: benchmarks/results/*.json, RESULTS.md, the table of the README
 	$(BIN)/python benchmarks/enhance.py runs/quickstart
+
+full-runs: install                ## all full-size runs, hours to days; THREADS=1 for each, a second make may work beside
+	$(BIN)/python benchmarks/full_runs.py work --threads $(THREADS)
+
+full-runs-status: install         ## which are done, running and left
+	@$(BIN)/python benchmarks/full_runs.py status
+
+full-results: install             ## RESULTS.md and the tables of the documents, from the full-size runs
+	$(BIN)/python benchmarks/full_runs.py results
 
 clean:                            ## the environment and all runs
 	rm -rf $(VENV) runs

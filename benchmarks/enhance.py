@@ -1,7 +1,7 @@
 """The table of a finished enhancement run: python benchmarks/enhance.py RUN
 
-Writes benchmarks/results/NAME.json from the run's ledger and scores, benchmarks/RESULTS.md from all such files, and the
-quick start's table into README.md.
+Writes benchmarks/results/NAME.json from the run's ledger and scores, then benchmarks/RESULTS.md and the tables of the
+documents from all results.
 """
 
 import hashlib
@@ -71,11 +71,9 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_results() -> None:
-    """RESULTS.md from all results there are."""
-    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    head = "# Results\n\nMade from `benchmarks/results/*.json`; no number is typed by hand.\n\n"
-    write_text(HERE / "RESULTS.md", head + "\n\n".join(table(result) for result in results) + "\n")
+def results() -> list[dict[str, Any]]:
+    """All stored results of such runs."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
 
 
 def short_table(result: dict[str, Any]) -> str:
@@ -90,16 +88,8 @@ def short_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_readme(result: dict[str, Any]) -> None:
-    """Replace what lies between the README's two marks."""
-    readme = HERE.parent / "README.md"
-    before, rest = readme.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    write_text(readme, f"{before}{MARKS[0]}\n{short_table(result)}\n{MARKS[1]}{after}")
-
-
 if __name__ == "__main__":
-    made = json.loads(record(Path(sys.argv[1])).read_text())
-    write_results()
-    if made["name"] == "quickstart":
-        write_readme(made)
+    from full import pages
+
+    record(Path(sys.argv[1]))
+    pages.write()

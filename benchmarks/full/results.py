@@ -1,0 +1,144 @@
+"""The result of a run: everything that a reader needs to trust its row and to make it again."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from full.queue import FullRun, Queue
+from full.scores import Scores, noisy_scores, scores_of
+from sottovoce.artefact.cost import multiply_adds
+from sottovoce.artefact.describe import paper_bytes
+from sottovoce.artefact.file import load
+from sottovoce.files import write_text
+from sottovoce.ledger import Row, read_ledger
+from sottovoce.metrics.statistics import Interval, mean_interval, paired_bootstrap
+from sottovoce.proof import environment
+
+EVERYTHING = "all"           # the group of all utterances
+VERSUS = {                   # the variant that a run of this kind or variant is also compared with
+    "compression": "dense",  # as much training without compression
+    "small": "c1",
+    "ablation": "ipkd",      # what it leaves something out of
+}
+
+
+def record(queue: Queue, run: FullRun) -> Path:
+    """Write the results of the finished run and of the noisy mixtures; where the run's went."""
+    directory, recipe = queue.directory(run), queue.recipe(run)
+    model, rows = directory / "model.sotto", read_ledger(directory / "ledger.jsonl")
+    artefact, groups = load(model), recipe.task.groups("test")
+    steps, seconds = spent(rows)
+    earlier = [_stored(queue, other) for other in _begins_with(queue, run)]
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    path = queue.results / f"{run.name}.json"
+    before = _stored(queue, run) if path.is_file() else {}
+    made = before if before.get("model_sha256") == digest else {"commit": _commit(), "environment": environment()}
+    hours = steps * recipe.task.batch * recipe.task.mixing.seconds / 3600
+    result = {
+        "name": run.name, "model": run.model, "variant": run.variant, "kind": run.kind,
+        "command": f"python benchmarks/full_runs.py one {run.name}",
+        "recipe": recipe.text,
+        "recipe_sha256": hashlib.sha256(recipe.text.encode()).hexdigest(),
+        "model_sha256": digest,
+        "after": {name: _stored(queue, queue.by_name[name])["model_sha256"] for name in run.after},
+        "commit": made["commit"],
+        "environment": made["environment"],
+        "dense_parameters": rows[0].parameters,
+        "bytes": model.stat().st_size,
+        "paper_bytes": round(paper_bytes(artefact)),
+        "nonzeros": rows[-1].nonzeros,
+        "multiply_adds": dict(zip(("dense", "nonzero"), multiply_adds(artefact), strict=True)),      # a second
+        "steps": steps, "steps_in_all": steps + sum(other["steps_in_all"] for other in earlier),
+        "hours": hours, "hours_in_all": hours + sum(other["hours_in_all"] for other in earlier),
+        "seconds": seconds, "seconds_in_all": seconds + sum(other["seconds_in_all"] for other in earlier),
+        "rows": [asdict(row) for row in rows],
+        "scores": summary(scores_of(queue, run), groups, _references(queue, run)),
+    }
+    noisy = {"name": "noisy", "kind": "noisy", "scores": summary(noisy_scores(queue, run), groups, {})}
+    write_text(queue.results / "noisy.json", json.dumps(noisy, indent=1) + "\n")
+    write_text(path, json.dumps(result, indent=1) + "\n")
+    return path
+
+
+def spent(rows: Sequence[Row]) -> tuple[int, float]:
+    """Training steps and seconds of a run, rounds that were undone included.
+
+    A stage that holds others has only their steps; its own seconds miss what an earlier process spent.
+    """
+    holders = {row.stage.rpartition("/")[0] for row in rows}
+    return sum(row.steps for row in rows), sum(row.seconds for row in rows if row.stage not in holders)
+
+
+def summary(scores: Scores, groups: Sequence[str], references: dict[str, Scores]) -> dict[str, Any]:
+    """Group -> metric -> mean with its interval, and the paired difference to each reference."""
+    labels = np.array(groups, dtype=object)
+    chosen = {EVERYTHING: np.ones(len(scores), bool)} | {label: labels == label for label in dict.fromkeys(groups)}
+    return {label: _group(scores, places, references) for label, places in chosen.items()}
+
+
+def _group(scores: Scores, chosen: NDArray[np.bool_], references: dict[str, Scores]) -> dict[str, Any]:
+    def column(of: Scores, metric: str) -> NDArray[np.float64]:
+        return np.array([utterance[metric] for utterance in of], np.float64)[chosen]
+
+    return {
+        metric: {
+            **_json(mean_interval(column(scores, metric))),
+            "utterances": int(chosen.sum()),
+            "against": {
+                name: _json(paired_bootstrap(column(other, metric), column(scores, metric)))
+                for name, other in references.items()
+            },
+        }
+        for metric in scores[0]
+    }
+
+
+def shipped_scores(queue: Queue, run: FullRun) -> dict[str, dict[str, float]]:
+    """Metric -> means over the whole test list: noisy, uncompressed, compressed."""
+    sides = {"noisy": _read(queue.results / "noisy.json"), "compressed": _stored(queue, run)}
+    if (teacher := queue.teacher(run)) is not None:
+        sides["uncompressed"] = _stored(queue, teacher)
+    means = {side: result["scores"][EVERYTHING] for side, result in sides.items()}
+    return {metric: {side: of[metric]["mean"] for side, of in means.items()} for metric in means["compressed"]}
+
+
+def _references(queue: Queue, run: FullRun) -> dict[str, Scores]:
+    """What the run is compared with, as far as it is there: the mixtures, its teacher, and see VERSUS."""
+    versus = VERSUS.get(run.variant) or VERSUS.get(run.kind)
+    others = (queue.teacher(run), queue.by_name.get(f"{run.model}-{versus}"))
+    there = (other for other in others if other is not None and queue.state(other) == "done")
+    return {"noisy": noisy_scores(queue, run), **{other.name: scores_of(queue, other) for other in there}}
+
+
+def _begins_with(queue: Queue, run: FullRun) -> list[FullRun]:
+    checkpoint = queue.recipe(run).model.checkpoint
+    earlier = (queue.by_name[name] for name in run.after)
+    return [] if checkpoint is None else [
+        other for other in earlier if checkpoint.is_relative_to(queue.directory(other).resolve())
+    ]
+
+
+def _stored(queue: Queue, run: FullRun) -> dict[str, Any]:
+    return _read(queue.results / f"{run.name}.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(path.read_text())
+    return stored
+
+
+def _json(interval: Interval) -> dict[str, float | None]:
+    return {name: None if np.isnan(value) else value for name, value in asdict(interval).items()}
+
+
+def _commit() -> str:
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True,
+                           check=False)
+    return asked.stdout.strip()

@@ -1,0 +1,215 @@
+"""The results of the full-size runs as Markdown, beside the published figures and the targets."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from full.results import EVERYTHING
+from sottovoce.terminal import TITLES
+
+MISSING = "not measured yet"
+SNRS = ("-5 dB", "0 dB", "5 dB")
+METRICS = ("stoi", "pesq_nb", "pesq_wb", "si_sdr")
+MODELS = {"gcrn": "GCRN", "lstm": "LSTM", "fdnn": "FDNN", "tcnn": "TCNN"}
+VARIANTS = {
+    "teacher": "uncompressed", "dense": "uncompressed, trained on", "c1": "C1 (work 2)", "c2": "C2 (work 2)",
+    "ipkd": "IP-KD (work 1)", "small": "small, from scratch",
+}
+COMPRESSED = ("c1", "c2", "ipkd")
+ABLATIONS = {
+    "ipkd": "all of it", "no-distill": "no distillation", "dense-teacher": "the dense model as teacher",
+    "one-shot": "one round instead of several", "global": "one threshold for all tensors",
+}
+Result = Mapping[str, Any]
+
+
+class Results:
+    """The stored results by name, and what was published."""
+
+    def __init__(self, folder: Path, published: Path) -> None:
+        self.stored = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+        known = json.loads(published.read_text())
+        self.published: Mapping[str, Any] = known["rows"]
+        self.targets: Mapping[str, Any] = known["targets"]
+
+    def get(self, name: str) -> Result | None:
+        """The result of that run; None if there is none, or none of the teacher as it is now."""
+        result = self.stored.get(name)
+        for earlier, digest in (result or {}).get("after", {}).items():
+            if self.stored.get(earlier, {}).get("model_sha256") != digest:
+                return None
+        return result
+
+    # ---- RESULTS.md ---------------------------------------------------------------------------------------------
+
+    def page(self) -> str:
+        """Everything, a section for each model and one for the ablations."""
+        sections = [f"## {title}\n\n{self._section(model)}" for model, title in MODELS.items()]
+        return "\n\n".join([*sections, f"## What the parts of work 1 are worth: GCRN\n\n{self.ablations()}"])
+
+    def _section(self, model: str) -> str:
+        if not any(self.get(f"{model}-{variant}") for variant in VARIANTS):
+            return MISSING.capitalize() + "."
+        parts = [self.sizes(model), self.quality(model), self.differences(model), self.printed(model),
+                 self.verdicts(model)]
+        return "\n\n".join(parts)
+
+    def sizes(self, model: str) -> str:
+        """Bytes, cost and training of every variant."""
+        head = ("", "bytes on disk", "times smaller", "paper-style bytes", "times smaller", "nonzero weights",
+                "multiply-adds for 4 s, G", "steps, teacher's included", "hours of audio", "hours of work")
+        return _table(head, (self._size(f"{model}-{variant}", title) for variant, title in VARIANTS.items()))
+
+    def _size(self, name: str, title: str) -> list[str]:
+        result = self.get(name)
+        if result is None:
+            return [title, MISSING]
+        cost, dense = result["multiply_adds"], 4 * result["dense_parameters"]
+        return [
+            title, f"{result['bytes']:,}", f"{dense / result['bytes']:.1f}", f"{result['paper_bytes']:,}",
+            f"{dense / result['paper_bytes']:.1f}", f"{result['nonzeros']:,}", f"{4e-9 * cost['nonzero']:.3f}",
+            f"{result['steps_in_all']:,}", f"{result['hours_in_all']:.1f}", f"{result['seconds_in_all'] / 3600:.1f}",
+        ]
+
+    def quality(self, model: str) -> str:
+        """Means with their intervals, for each signal-to-noise ratio."""
+        rows = []
+        for snr in SNRS:
+            names = {"noisy": "noisy", **{f"{model}-{variant}": title for variant, title in VARIANTS.items()}}
+            for name, title in names.items():
+                result = self.get(name)
+                cells = [MISSING] if result is None else [_mean(result["scores"][snr], metric) for metric in METRICS]
+                rows.append([f"{title}, {snr}", *cells])
+        return _table(("mean (95 % interval)", *(TITLES[metric] for metric in METRICS)), rows)
+
+    def differences(self, model: str) -> str:
+        """Paired differences over the whole list: each variant to the uncompressed model, and some to each other."""
+        pairs = [("teacher", "noisy", "noisy")]
+        pairs += [(variant, f"{model}-teacher", "uncompressed") for variant in VARIANTS if variant != "teacher"]
+        pairs += [(variant, f"{model}-dense", VARIANTS["dense"]) for variant in COMPRESSED]
+        pairs += [("small", f"{model}-c1", VARIANTS["c1"])]
+        rows = []
+        for variant, other, title in pairs:
+            cells = [self._difference(f"{model}-{variant}", other, metric) for metric in METRICS]
+            rows.append([f"{VARIANTS[variant]} - {title}", *cells])
+        return _table(("difference (95 % interval)", *(TITLES[metric] for metric in METRICS)), rows)
+
+    def _difference(self, name: str, other: str, metric: str, group: str = EVERYTHING) -> str:
+        result = self.get(name)
+        found = result and result["scores"][group].get(metric, {}).get("against", {}).get(other)
+        return _interval(found, signed=True) if found else MISSING
+
+    def printed(self, model: str) -> str:
+        """The published rows: on other data, so only how one differs from another can be compared."""
+        rows = []
+        for name, title in (("noisy", "noisy"), *((f"{model}-{variant}", VARIANTS[variant]) for variant in VARIANTS)):
+            row = self.published.get(name, {})
+            if "stoi" in row:
+                scores = [_both(row[metric].get(snr)) for metric in ("stoi", "pesq") for snr in SNRS]
+                rows.append([title, *scores, _number(row.get("mib")), _number(row.get("times"), 0)])
+        head = ("published (babble, cafeteria)", *(f"{metric}, {snr}" for metric in ("STOI", "PESQ") for snr in SNRS),
+                "MiB, positions not counted", "times smaller")
+        return _table(head, rows)
+
+    def verdicts(self, model: str) -> str:
+        """The targets, and whether they are met."""
+        return "\n".join(f"- {self._verdict(model, times)}" for times in self.targets[model]["times"])
+
+    def _verdict(self, model: str, times: float) -> str:
+        allowed = self.targets[model]["max_drop"]
+        drops = ", ".join(f"{TITLES[metric]} -{drop:g}" for metric, drop in allowed.items())
+        told, met = [], False
+        for variant in COMPRESSED:
+            result = self.get(f"{model}-{variant}")
+            if result is None:
+                continue
+            reached = 4 * result["dense_parameters"] / result["bytes"]
+            found = {metric: _change(result, f"{model}-teacher", metric) for metric in allowed}
+            good = reached >= times and all(found[metric] >= -allowed[metric] for metric in allowed)
+            changes = ", ".join(f"{TITLES[metric]} {change:+.3f}" for metric, change in found.items())
+            told.append(f"{VARIANTS[variant]} {'meets it' if good else 'does not'}: {reached:.1f} times, {changes}")
+            met = met or good
+        verdict = ("**met**" if met else "**not met**") if told else MISSING
+        return "; ".join([f"Target: {times:g} times smaller on disk within {drops}: {verdict}", *told])
+
+    # ---- documents ----------------------------------------------------------------------------------------------
+
+    def ablations(self) -> str:
+        """Each part of work 1 left out in turn."""
+        head = ("GCRN", "bytes on disk", "nonzero weights", *(f"{TITLES[m]}, to uncompressed" for m in METRICS[:3]),
+                *(f"{TITLES[m]}, to all of it" for m in METRICS[:3]))
+        rows = []
+        for variant, title in ABLATIONS.items():
+            name, result = f"gcrn-{variant}", self.get(f"gcrn-{variant}")
+            if result is None:
+                rows.append([title, MISSING])
+                continue
+            own = [self._difference(name, "gcrn-teacher", metric) for metric in METRICS[:3]]
+            rest = [self._difference(name, "gcrn-ipkd", metric) for metric in METRICS[:3]] if variant != "ipkd" else []
+            rows.append([title, f"{result['bytes']:,}", f"{result['nonzeros']:,}", *own, *rest])
+        return _table(head, rows)
+
+    def beside(self, *variants: str) -> str:
+        """A row for every model and variant: what was published, what we measured."""
+        head = ("", "published, times smaller", "paper-style", "on disk", "bytes on disk",
+                *(f"{TITLES[metric]}, to uncompressed" for metric in METRICS[:3]))
+        rows = []
+        for model, title in MODELS.items():
+            for variant in variants:
+                name = f"{model}-{variant}"
+                result, printed = self.get(name), _number(self.published.get(name, {}).get("times"), 0)
+                row = [f"{title}, {VARIANTS[variant]}", printed]
+                if result is None:
+                    rows.append([*row, MISSING])
+                    continue
+                dense = 4 * result["dense_parameters"]
+                changes = [self._difference(name, f"{model}-teacher", metric) for metric in METRICS[:3]]
+                rows.append([*row, f"{dense / result['paper_bytes']:.1f}", f"**{dense / result['bytes']:.1f}**",
+                             f"{result['bytes']:,}", *changes])
+        return _table(head, rows)
+
+    def small(self) -> str:
+        """Compressed against trained small from scratch."""
+        head = ("small - C1", "bytes of the small", "bytes of C1", *(TITLES[metric] for metric in METRICS[:3]),
+                "published STOI, small", "pruned")
+        rows = []
+        for model, title in MODELS.items():
+            small, compressed = self.get(f"{model}-small"), self.get(f"{model}-c1")
+            sides = [f"{side['bytes']:,}" if side else MISSING for side in (small, compressed)]
+            changes = [self._difference(f"{model}-small", f"{model}-c1", metric) for metric in METRICS[:3]]
+            printed = [_both(self.published[f"{model}-{of}"]["stoi"]["-5 dB"]) for of in ("small", "pruned")]
+            rows.append([title, *sides, *changes, *printed])
+        return _table(head, rows)
+
+
+def _change(result: Result, other: str, metric: str) -> float:
+    """Mean difference to another result; not a number where that was not measured, and then no target is met."""
+    found = result["scores"][EVERYTHING].get(metric, {}).get("against", {}).get(other, {}).get("mean")
+    return math.nan if found is None else float(found)
+
+
+def _mean(scores: Mapping[str, Any], metric: str) -> str:
+    return _interval(scores[metric]) if metric in scores else MISSING
+
+
+def _interval(found: Mapping[str, Any], signed: bool = False) -> str:
+    form = "+.3f" if signed else ".2f"
+    mean, low, high = ("-" if found[key] is None else f"{found[key]:{form}}" for key in ("mean", "low", "high"))
+    return f"{mean} ({low} .. {high})"
+
+
+def _both(values: Iterable[float] | None) -> str:
+    return "" if values is None else ", ".join(f"{value:.2f}" for value in values)
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    columns = list(head)
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[*row, *[""] * len(columns)][: len(columns)] for row in map(list, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

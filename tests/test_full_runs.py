@@ -1,0 +1,282 @@
+"""The queue of full-size runs, on runs that are tiny or only pretend; what it makes of results."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import toy
+
+from sottovoce.errors import RecipeError, SottovoceError
+from sottovoce.recipe import parse_recipe, parse_stages
+
+sys.path.insert(0, str(toy.ROOT / "benchmarks"))
+from full import pages, status
+from full import queue as queues
+from full.one import make
+from full.queue import FullRun, Queue, read_runs, work
+from full.results import record, shipped_scores
+from full.tables import MISSING, Results
+
+LISTED = Queue(read_runs(toy.ROOT / "benchmarks/full/runs.toml"), toy.ROOT / "recipes/full", toy.ROOT / "runs/full",
+               toy.ROOT / "benchmarks/results/full")
+TEACHER = FullRun("gcrn-teacher", "gcrn", "teacher")
+CHILD = FullRun("gcrn-c1", "gcrn", "compression", ("gcrn-teacher",))
+OTHER = FullRun("lstm-teacher", "lstm", "teacher")
+TRAIN = '[[stages]]\nkind = "train"\nsteps = 3\n'
+ROUNDS = '[[stages]]\nkind = "iterate"\nrounds = 2\nstages = [{ kind = "prune", ratio = 0.5 }, { kind = "train", ' \
+         'steps = 2 }]\n[[stages]]\nkind = "cluster"\nvalues = 8\n'
+
+
+def tiny(folder: Path) -> Queue:
+    """Three runs on the sample, of models of a few hundred weights."""
+    made = Queue((TEACHER, CHILD, OTHER), folder / "recipes", folder / "runs", folder / "results")
+    made.recipes.mkdir()
+    task = toy.TASK.replace('path = "', f'path = "{toy.ROOT}/sample/').replace("LISTS", str(folder))
+    test = task[task.index("[task.dev]"):].replace("dev", "test").replace("[5]", "[-5, 0, 5]")
+    begins = 'checkpoint = "../runs/gcrn-teacher/stages/01-train.safetensors"'
+    for run, start, stages in ((TEACHER, "", TRAIN), (CHILD, begins, ROUNDS), (OTHER, "", TRAIN)):
+        text = f'[model]\nname = "lstm"\nhidden = 4\nlayers = 1\n{start}\n{task}{test}{stages}'
+        (made.recipes / f"{run.name}.toml").write_text(text)
+    return made
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    return tiny(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "POLL_SECONDS", 0.01)
+
+
+def pretend(queue: Queue, fails: tuple[str, ...] = ()) -> object:
+    """A command that leaves what a run leaves, or fails; calls are noted in the file `calls`."""
+    def command(run: FullRun) -> list[str]:
+        here, result = queue.directory(run), queue.results / f"{run.name}.json"
+        does = f"echo {run.name} >> {queue.work}/calls; sleep 0.05; "
+        if run.name in fails:
+            return ["sh", "-c", f"{does} echo sottovoce: no luck; exit 2"]
+        does += f"cp {queue.recipes}/{run.name}.toml {here}/recipe.toml; touch {here}/model.sotto; "
+        return ["sh", "-c", f"{does} mkdir -p {queue.results}; echo '{{}}' > {result}"]
+    return command
+
+
+def calls(queue: Queue) -> list[str]:
+    return (queue.work / "calls").read_text().split()
+
+
+def states(queue: Queue, since: float = 0.0) -> list[str]:
+    return [queue.state(run, since) for run in queue.runs]
+
+
+# ---- the list --------------------------------------------------------------------------------------------------
+
+
+def test_the_list_holds_every_run_of_both_works() -> None:
+    names = [run.name for run in LISTED.runs]
+    models, variants = ("gcrn", "lstm", "fdnn", "tcnn"), ("teacher", "c1", "c2", "ipkd", "dense", "small")
+    ablations = ("no-distill", "dense-teacher", "one-shot", "global")
+    assert names == [f"{m}-{v}" for m in models for v in variants] + [f"gcrn-{v}" for v in ablations]
+
+
+@pytest.mark.parametrize("run", LISTED.runs, ids=lambda run: run.name)
+def test_a_recipe_of_the_list_is_sound_and_begins_where_the_list_says(run: FullRun) -> None:
+    if not (LISTED.recipes / f"{run.name}.toml").is_file():
+        pytest.skip("no recipe yet")
+    recipe = LISTED.recipe(run)
+    assert recipe.task.has_test and recipe.stages
+    if recipe.model.checkpoint is not None:
+        assert any(recipe.model.checkpoint.is_relative_to(LISTED.work.resolve() / name) for name in run.after)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (", ".join(['{ name = "a", model = "m", kind = "teacher" }'] * 2), "in the list twice"),
+    ('{ name = "a", model = "m", kind = "control", after = ["b"] }', "expected an earlier run, got 'b'"),
+    ('{ name = "a", model = "m", kind = "pupil" }', "kind: expected one of teacher, compression"),
+])
+def test_a_mistake_in_the_list_is_named(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "runs.toml").write_text(f"runs = [{text}]")
+    with pytest.raises(RecipeError, match=message):
+        read_runs(tmp_path / "runs.toml")
+
+
+# ---- the work ---------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_made_in_order_and_once(queue: Queue) -> None:
+    assert states(queue) == ["ready", "waiting", "ready"]
+    work(queue, pretend(queue), 1, lambda line: None)
+    assert calls(queue) == ["gcrn-teacher", "gcrn-c1", "lstm-teacher"] and states(queue) == ["done"] * 3
+    work(queue, pretend(queue), 1, lambda line: None)
+    assert len(calls(queue)) == 3
+
+
+def test_one_that_fails_stops_only_those_after_it(queue: Queue) -> None:
+    said: list[str] = []
+    work(queue, pretend(queue, fails=("gcrn-teacher",)), 1, said.append)
+    assert calls(queue) == ["gcrn-teacher", "lstm-teacher"] and states(queue) == ["failed", "blocked", "done"]
+    assert "gcrn-teacher: sottovoce: no luck" in said
+    time.sleep(0.02)
+    work(queue, pretend(queue), 1, said.append)          # a later queue tries again
+    assert calls(queue)[2:] == ["gcrn-teacher", "gcrn-c1"] and states(queue) == ["done"] * 3
+
+
+def test_two_queues_side_by_side_never_make_the_same_run(queue: Queue) -> None:
+    with ThreadPoolExecutor() as two:
+        for each in [two.submit(work, queue, pretend(queue), 1, lambda line: None) for _ in range(2)]:
+            each.result()
+    assert sorted(calls(queue)) == ["gcrn-c1", "gcrn-teacher", "lstm-teacher"] and states(queue) == ["done"] * 3
+
+
+def test_a_run_stays_taken_for_as_long_as_its_process_lives(queue: Queue) -> None:
+    directory = queue.directory(TEACHER)
+    with queues.lock(directory) as file:
+        assert file is not None
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(file.fileno(),))
+        file.write(str(child.pid).encode())
+    with queues.lock(directory) as file:                 # the queue has ended, the run goes on
+        assert file is None
+    assert queue.state(TEACHER) == "running"
+    child.communicate()
+    assert queue.state(TEACHER) == "ready"               # what is left of the lock holds nobody up
+    with queues.lock(directory) as file:
+        assert file is not None
+
+
+def test_a_changed_recipe_is_not_done(queue: Queue) -> None:
+    work(queue, pretend(queue), 1, lambda line: None)
+    (queue.recipes / "lstm-teacher.toml").open("a").write("# changed\n")
+    assert states(queue) == ["done", "done", "ready"]
+
+
+def test_threads_are_those_asked_for(queue: Queue) -> None:
+    work(queue, lambda run: ["sh", "-c", "echo $OMP_NUM_THREADS; exit 1"], 7, lambda line: None)
+    assert (queue.directory(TEACHER) / "failure.txt").read_text() == "7"
+
+
+# ---- what is left -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_left_is_estimated_from_what_was_measured(queue: Queue) -> None:
+    standings = [status.standing(queue, run) for run in queue.runs]
+    assert [one.planned for one in standings] == [3, 4, 3]
+    assert status.seconds_left(standings) == (0, ["gcrn", "lstm"])
+    told = {"stage": "01-train", "step": 1, "steps": 3, "seconds_per_step": 2.0}
+    queue.directory(TEACHER).mkdir(parents=True)
+    (queue.directory(TEACHER) / "working.json").write_text(json.dumps(told))
+    standings = [status.standing(queue, run) for run in queue.runs]
+    assert standings[0].note == "01-train: 1 of 3"
+    assert status.seconds_left(standings) == (2 * 2.0 + 4 * 2.0, ["lstm"])
+
+
+# ---- results ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Queue:
+    """A teacher and its compression, really made."""
+    made = tiny(tmp_path_factory.mktemp("made"))
+    make(made, TEACHER)
+    make(made, CHILD)
+    return made
+
+
+def test_a_result_says_what_was_made_and_what_it_took(made: Queue) -> None:
+    teacher, child = (json.loads((made.results / f"{run.name}.json").read_text()) for run in (TEACHER, CHILD))
+    assert made.state(CHILD) == "done"
+    assert child["bytes"] == (made.directory(CHILD) / "model.sotto").stat().st_size < teacher["bytes"]
+    assert (child["steps"], child["steps_in_all"], teacher["steps_in_all"]) == (4, 7, 3)
+    assert child["hours_in_all"] == pytest.approx(7 * 2 * 0.5 / 3600)
+    assert child["seconds_in_all"] == pytest.approx(child["seconds"] + teacher["seconds"])
+    assert child["multiply_adds"]["nonzero"] < teacher["multiply_adds"]["nonzero"] <= teacher["multiply_adds"]["dense"]
+    assert list(child["scores"]) == ["all", "-5 dB", "0 dB", "5 dB"]
+    assert list(teacher["scores"]["all"]["si_sdr"]["against"]) == ["noisy"]
+    assert child["scores"]["all"]["si_sdr"]["utterances"] == 6
+
+
+def test_the_difference_is_that_of_the_means(made: Queue) -> None:
+    scores = shipped_scores(made, CHILD)["si_sdr"]
+    child = json.loads((made.results / "gcrn-c1.json").read_text())["scores"]["all"]["si_sdr"]
+    assert child["against"]["gcrn-teacher"]["mean"] == pytest.approx(scores["compressed"] - scores["uncompressed"])
+    assert child["against"]["noisy"]["mean"] == pytest.approx(scores["compressed"] - scores["noisy"])
+
+
+def test_nothing_is_scored_twice(made: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sottovoce.tasks.enhance import Enhance
+
+    before = (made.results / "gcrn-c1.json").read_bytes()
+    monkeypatch.setattr(Enhance, "scores", lambda *_: pytest.fail("scored again"))
+    make(made, CHILD)
+    record(made, TEACHER)
+    assert (made.results / "gcrn-c1.json").read_bytes() == before
+
+
+def test_a_child_of_another_teacher_is_not_gone_on_with(made: Queue) -> None:
+    model = made.directory(TEACHER) / "model.sotto"
+    held = model.read_bytes()
+    model.write_bytes(held + b"\0")
+    try:
+        with pytest.raises(SottovoceError, match="began with another gcrn-teacher than there is now"):
+            make(made, CHILD)
+    finally:
+        model.write_bytes(held)
+
+
+def test_a_page_shows_what_there_is_and_says_what_is_missing(made: Queue) -> None:
+    results = Results(made.results, toy.ROOT / "benchmarks/full/published.json")
+    child = json.loads((made.results / "gcrn-c1.json").read_text())
+    page = results.page()
+    assert f"| C1 (work 2) | {child['bytes']:,} |" in page
+    assert f"| C2 (work 2) | {MISSING} |" in page and f"## LSTM\n\n{MISSING.capitalize()}." in page
+    assert "| C1 (work 2) | 82.12, 79.19 |" in page
+    paper = 4 * child["dense_parameters"] / child["paper_bytes"]
+    assert f"| GCRN, C1 (work 2) | 34 | {paper:.1f} |" in results.beside("c1")
+
+
+def result(times: float, **changes: float) -> dict[str, object]:
+    scores = {name: {"against": {"gcrn-teacher": {"mean": change}}} for name, change in changes.items()}
+    return {"dense_parameters": 1000, "bytes": 4000 / times, "after": {}, "scores": {"all": scores}}
+
+
+@pytest.mark.parametrize(("times", "stoi", "pesq", "word"), [
+    (41, -0.29, -0.019, "**met**"), (41, -0.31, 0.0, "**not met**"), (41, 0.0, -0.03, "**not met**"),
+    (39, 0.1, 0.1, "**not met**"),
+])
+def test_a_target_is_met_by_size_and_by_quality(times: float, stoi: float, pesq: float, word: str) -> None:
+    results = Results(Path("nowhere"), toy.ROOT / "benchmarks/full/published.json")
+    results.stored = {"gcrn-c2": result(times, stoi=stoi, pesq_nb=0.0, pesq_wb=pesq)}
+    assert f"Target: 40 times smaller on disk within STOI % -0.3, PESQ-NB -0.02, PESQ-WB -0.02: {word}" \
+        in results.verdicts("gcrn")
+
+
+def test_a_result_of_an_earlier_teacher_is_not_shown() -> None:
+    results = Results(Path("nowhere"), toy.ROOT / "benchmarks/full/published.json")
+    child = {**result(50), "after": {"gcrn-teacher": "old"}}
+    results.stored = {"gcrn-teacher": {"model_sha256": "new"}, "gcrn-c1": child}
+    assert results.get("gcrn-c1") is None
+
+
+def test_the_documents_show_the_stored_results() -> None:
+    assert (toy.ROOT / "benchmarks" / "RESULTS.md").read_text() == pages.results_page()
+    known, shown = pages.tables(), set()
+    for path in pages.DOCUMENTS:
+        text = path.read_text()
+        assert pages.filled(text, known) == text, f"{path}: run make full-results"
+        shown |= {found["name"] for found in pages.MARKED.finditer(text)}
+    assert shown == set(known)
+
+
+@pytest.mark.parametrize(("page", "number"), [("work-1", 0), ("work-2", 0), ("work-2", 1)])
+def test_a_recipe_to_copy_is_sound(page: str, number: int, tmp_path: Path) -> None:
+    text = re.findall(r"```toml\n(.*?)```", (toy.ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)[number]
+    if page == "work-1":
+        assert len(parse_recipe(text, page, tmp_path, "mine").stages) == 3
+    else:
+        assert len(parse_stages(tomllib.loads(text)["stages"], page, tmp_path)) == 2
