@@ -58,7 +58,7 @@ def snr(wanted: Wave, got: Wave) -> float:
 @pytest.mark.parametrize("window", ["hann_sqrt", "hamming"])
 def test_sherpa_onnx_agrees_with_torch(window: str, mask: bool, noisy: Wave, tmp_path: Path) -> None:
     variant = dict(features="log1p", output="mask", level_seconds=2.0) if mask else {}
-    model = LstmEnhancer(LstmConfig(64, 2, window=window, **variant))
+    model = LstmEnhancer(LstmConfig(hidden=64, layers=2, window=window, **variant))
     tensors = enhancer(hidden=64, layers=2, zeros=0.5).tensors
     model.load_state_dict({name: torch.from_numpy(stored.to_array()) for name, stored in tensors.items()})
     with torch.no_grad():

@@ -24,10 +24,11 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
         return name
 
-    def split(self, value: str, sizes: Sequence[int], names: Sequence[str]) -> None:
-        """Cut the last of three axes of `value` into pieces of the given sizes, known by `names`."""
+    def split(self, value: str, sizes: Sequence[int], names: Sequence[str], axis: int = -1) -> Sequence[str]:
+        """Cut an axis of `value` into pieces of the given sizes, known by `names`, which come back."""
         inputs = [value, self.constant(np.array(sizes, np.int64))]
-        self.nodes.append(helper.make_node("Split", inputs, list(names), axis=2))
+        self.nodes.append(helper.make_node("Split", inputs, list(names), axis=axis))
+        return names
 
     def constant(self, array: NDArray[Any], name: str = "") -> str:
         """An initialiser; of equal unnamed ones there is one."""

@@ -1,10 +1,12 @@
 """An artefact as a small ONNX file: one frame in, one frame out, the state passed in and out.
 
 The file has the form that sherpa-onnx loads as a streaming denoiser (its `gtcrn` slot): STFT and inverse stay
-outside, input and output 0 are one frame's spectrum [1, bins, 1, 2], and exactly three states follow.
+outside, input and output 0 are one frame's spectrum [1, bins, 1, 2], and exactly three states follow. A model
+that works on samples has frames [1, n_fft, 1] instead, for plain onnxruntime.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,18 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 from sottovoce import __version__
 from sottovoce.artefact import Artefact
-from sottovoce.artefact.graph import Node
 from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
 from sottovoce.errors import SottovoceError
 from sottovoce.export.builder import GraphBuilder
 from sottovoce.export.check import check
-from sottovoce.export.operations import OPERATIONS, STATES, Frame
+from sottovoce.export.frame import Frame
+from sottovoce.export.inside import Inside, Shape, inside
+from sottovoce.export.operations import OPERATIONS
 from sottovoce.files import write_bytes
 
 IR_VERSION, OPSET = 8, 13                    # of 2021: all that packed weights need, and old devices read it
 WINDOWS = ("hamming", "hann", "hann_sqrt")   # as sherpa-onnx calls them; others end its process
-
-Shapes = dict[str, tuple[int, ...]]
+MODEL_TYPES = {"stft": "gtcrn", "frames": "frames"}     # the second has no slot in sherpa-onnx, which then says so
 
 
 def save_onnx(artefact: Artefact, path: Path) -> dict[str, str]:
@@ -38,37 +40,35 @@ def save_onnx(artefact: Artefact, path: Path) -> dict[str, str]:
 
 
 def export_onnx(artefact: Artefact) -> bytes:
-    """The part of the model between its stft and its istft as an ONNX file, weights packed.
+    """The part of the model between its two ends (stft and istft, or frames and overlap_add), weights packed.
 
-    Raises SottovoceError if the graph is not stft, known operations, istft, or sherpa-onnx lacks the window.
+    Raises SottovoceError if the graph is not that, has an operation without an ONNX form, or sherpa-onnx lacks
+    the window of its stft.
     """
-    stft, istft = front_and_back(artefact)
-    between = [node for node in artefact.graph.nodes if node not in (stft, istft)]
-    bins = stft.attributes["n_fft"] // 2 + 1
+    part = inside(artefact)
+    check_form(part)
     builder = GraphBuilder()
-    spectrum = builder.reshape("mix", (1, 1, bins, 2))              # [batch, time, bins, 2], as in the graph
-    frame = Frame(builder, artefact.tensors, {stft.name: spectrum})
-    sizes = frame.open_states(between)
-    for node in between:
-        if node.op not in OPERATIONS:
-            known = ", ".join(OPERATIONS)
-            raise SottovoceError(f"ONNX export: node {node.name}: expected one of {known}, got {node.op}")
+    bins, *rest = part.frame
+    ports = (1, bins, 1, *rest)                                     # [batch, bins, time, 2] or [batch, n_fft, time]
+    frame = Frame(builder, part, {part.first.name: builder.reshape("mix", (1, 1, *part.frame))})
+    frame.open_states()
+    for node in part.nodes:
         frame.values[node.name] = OPERATIONS[node.op](frame, node)
-    builder.reshape(frame.values[istft.inputs[0]], (1, bins, 1, 2), name="enh")
+    builder.reshape(frame.values[part.last.inputs[0]], ports, name="enh")
     frame.close_states()
 
-    shapes: Shapes = {name: (1, 1, size) for name, size in zip(STATES, sizes, strict=True)}
+    shapes = frame.state_shapes()
     model = helper.make_model(
         builder.graph(
-            [port("mix", (1, bins, 1, 2)), *(port(name, shape) for name, shape in shapes.items())],
-            [port("enh", (1, bins, 1, 2)), *(port(f"{name}_out", shape) for name, shape in shapes.items())],
+            [port("mix", ports), *(port(name, shape) for name, shape in shapes.items())],
+            [port("enh", ports), *(port(f"{name}_out", shape) for name, shape in shapes.items())],
         ),
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name="sottovoce",
         producer_version=__version__,
     )
-    helper.set_model_props(model, metadata(artefact, stft, shapes))
+    helper.set_model_props(model, metadata(part, shapes))
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 
@@ -94,40 +94,31 @@ def full_width(stored: Stored) -> str:
     raise TypeError(f"no ONNX form for {type(stored).__name__}")
 
 
-def front_and_back(artefact: Artefact) -> tuple[Node, Node]:
-    """The graph's stft and istft, which stay outside; everything else must lie between them."""
-    graph = artefact.graph
-    ends = [node for node in graph.nodes if node.op in ("stft", "istft")]
-    if (
-        [node.op for node in ends] != ["stft", "istft"]
-        or ends[0].inputs != graph.inputs
-        or (ends[1].name,) != graph.outputs
-        or ends[0].attributes != ends[1].attributes
-        or any({*graph.inputs, *graph.outputs} & {*node.inputs} for node in graph.nodes if node not in ends)
-    ):
-        raise SottovoceError(
-            "ONNX export: expected a waveform, one stft, operations, one istft like it and a waveform, "
-            f"got {', '.join(node.op for node in graph.nodes)}"
-        )
-    if ends[0].attributes["window"] not in WINDOWS:
-        window = ends[0].attributes["window"]
+def check_form(part: Inside) -> None:
+    """Raise SottovoceError unless all of it has a form in ONNX, and sherpa-onnx knows the window of an stft."""
+    for node in part.nodes:
+        if node.op not in OPERATIONS:
+            known = ", ".join(OPERATIONS)
+            raise SottovoceError(f"ONNX export: node {node.name}: expected one of {known}, got {node.op}")
+    window = part.first.attributes["window"]
+    if part.first.op == "stft" and window not in WINDOWS:
         raise SottovoceError(f"ONNX export: window must be one of {', '.join(WINDOWS)}, got {window!r}")
-    return ends[0], ends[1]
 
 
-def metadata(artefact: Artefact, stft: Node, shapes: Shapes) -> dict[str, str]:
+def metadata(part: Inside, shapes: Mapping[str, Shape]) -> dict[str, str]:
     """The keys that sherpa-onnx reads (it ends its process without them), and where the model comes from."""
+    artefact, of = part.artefact, part.first.attributes
     rate = artefact.meta.get("sample_rate")
     if not isinstance(rate, int):
         raise SottovoceError(f"ONNX export: expected a sample_rate in Hz, got {rate!r}")
     properties: dict[str, Any] = {
-        "model_type": "gtcrn",
+        "model_type": MODEL_TYPES[part.first.op],
         "version": 1,
         "sample_rate": rate,
-        "n_fft": stft.attributes["n_fft"],
-        "hop_length": stft.attributes["hop"],
-        "window_length": stft.attributes["n_fft"],
-        "window_type": stft.attributes["window"],
+        "n_fft": of["n_fft"],
+        "hop_length": of["hop"],
+        "window_length": of["n_fft"],
+        "window_type": of["window"],
     }
     properties |= {f"{name}_shape": ",".join(map(str, shape)) for name, shape in shapes.items()}
     origin = [key for key in ("model", "task", "parameters") if key in artefact.meta]

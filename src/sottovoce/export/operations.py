@@ -1,139 +1,78 @@
-"""What each operation of the graph is in ONNX, for one frame: values keep their axes; batch and time 1."""
+"""What each operation of the graph is in ONNX, for one frame: (frame, node) -> ONNX name of the node's value."""
 
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from onnx import helper
 
 from sottovoce.artefact.graph import Node
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
-from sottovoce.export.builder import GraphBuilder
+from sottovoce.export.convolution import conv1d, conv2d, conv_transpose2d
+from sottovoce.export.frame import Frame, as_is, iofc, transposed
 
-# The names that users of the slot know; here they hold LSTM outputs, LSTM cells and running levels.
-STATES = ("conv_cache", "tra_cache", "inter_cache")
-
-Arrangement = Callable[[NDArray[Any]], NDArray[Any]]
+Operation = Callable[[Frame, Node], str]
 
 
-class Frame:
-    """One frame on its way through the graph: the ONNX names of its values, tensors and states."""
-
-    def __init__(self, builder: GraphBuilder, tensors: dict[str, Stored], values: dict[str, str]) -> None:
-        self.builder, self.tensors, self.values = builder, tensors, values
-        self.placed: dict[str, str] = {}                                # tensors already in the file
-        self.after: tuple[list[str], list[str], list[str]] = ([], [], [])
-
-    def open_states(self, nodes: list[Node]) -> tuple[int, ...]:
-        """Cut each state input [1, 1, size] into what its nodes keep; the sizes, 1 where nothing is kept."""
-        lstms = [node for node in nodes if node.op == "lstm"]
-        levels = [node for node in nodes if node.op == "running_rms"]
-        kept = (
-            [(before(node, "hidden"), node.attributes["hidden"]) for node in lstms],
-            [(before(node, "cell"), node.attributes["hidden"]) for node in lstms],
-            [(before(node, part), 1) for node in levels for part in ("power", "weight")],
-        )
-        for name, parts in zip(STATES, kept, strict=True):
-            if parts:
-                self.builder.split(name, [size for _, size in parts], [part for part, _ in parts])
-        return tuple(sum(size for _, size in parts) or 1 for parts in kept)
-
-    def close_states(self) -> None:
-        """Join what the nodes keep after this frame; a state that nobody keeps goes through as it came."""
-        for name, parts in zip(STATES, self.after, strict=True):
-            if parts:
-                self.builder.add("Concat", *parts, name=f"{name}_out", axis=2)
-            else:
-                self.builder.add("Identity", name, name=f"{name}_out")
-
-    def add(self, op: str, node: Node, *more: str) -> str:
-        """The node's value: an ONNX operator over its inputs, followed by `more`."""
-        return self.builder.add(op, *self.inputs(node), *more, name=f"/{node.name}")
-
-    def inputs(self, node: Node) -> list[str]:
-        return [self.values[name] for name in node.inputs]
-
-    def tensor(self, node: Node, role: str, arrange: Arrangement) -> str:
-        """A tensor of the node, its elements moved to ONNX's places, then packed; in the file only once."""
-        tensor = node.tensors[role]
-        name = f"{tensor}/{arrange.__name__}"
-        if name not in self.placed:
-            self.placed[name] = self.builder.tensor(name, rearranged(self.tensors[tensor], arrange))
-        return self.placed[name]
-
-    def scalar(self, value: float) -> str:
-        return self.builder.constant(np.array(value, np.float32))
-
-    def axis(self, axis: int) -> str:
-        return self.builder.constant(np.array([axis], np.int64))
-
-
-def before(node: Node, part: str) -> str:
-    """A part of the node's state as it comes in."""
-    return f"/{node.name}/{part}"
-
-
-def rearranged(stored: Stored, arrange: Arrangement) -> Stored:
-    """The same form with its elements in other places."""
-    match stored:
-        case Dense(values):
-            return Dense(arrange(values))
-        case Codebook(codes, table):
-            return Codebook(arrange(codes), table)
-        case Sparse(keep):
-            places = arrange(keep)
-            return Sparse(places, arrange(stored.to_array())[places])
-    raise TypeError(f"no ONNX form for {type(stored).__name__}")
-
-
-def as_is(array: NDArray[Any]) -> NDArray[Any]:
-    return array
-
-
-def transposed(array: NDArray[Any]) -> NDArray[Any]:
-    """[O, I] to [I, O]."""
-    return np.ascontiguousarray(array.T)
-
-
-def iofc(array: NDArray[Any]) -> NDArray[Any]:
-    """[4H, ...] with torch's gates i, f, g, o to [1, 4H, ...] with ONNX's i, o, f, c (c is torch's g)."""
-    i, f, g, o = np.split(array, 4)
-    return np.concatenate([i, o, f, g])[None]
-
-
-# ---- operations: (frame, node) -> ONNX name of the node's value ----
-
-
-def elementwise(op: str) -> Callable[[Frame, Node], str]:
+def elementwise(op: str) -> Operation:
     return lambda frame, node: frame.add(op, node)
 
 
 def magnitude(frame: Frame, node: Node) -> str:
-    power = frame.builder.add("Add", power_of_bins(frame, node), frame.scalar(1e-12))
-    return frame.builder.add("Sqrt", power, name=f"/{node.name}")
+    return frame.builder.add("Sqrt", power_of_bins(frame, node, least=1e-12), name=f"/{node.name}")
+
+
+def power_law(frame: Frame, node: Node) -> str:
+    power = frame.builder.add("Unsqueeze", power_of_bins(frame, node, least=1e-12), frame.axes(3))
+    gain = frame.builder.add("Pow", power, frame.scalar((node.attributes["power"] - 1) / 2))
+    return frame.add("Mul", node, gain)
 
 
 def running_rms(frame: Frame, node: Node) -> str:
     add, scalar, of = frame.builder.add, frame.scalar, node.attributes
     mean = add("ReduceMean", power_of_bins(frame, node), axes=[2])
     now = add("Div", mean, scalar(of["window_energy"]))
-    power = add("Add", add("Mul", before(node, "power"), scalar(of["decay"])), now)
-    weight = add("Add", add("Mul", before(node, "weight"), scalar(of["decay"])), scalar(1.0))
-    frame.after[2].extend([power, weight])
+    power = add("Add", add("Mul", frame.before(node, "power"), scalar(of["decay"])), now)
+    weight = add("Add", add("Mul", frame.before(node, "weight"), scalar(of["decay"])), scalar(1.0))
+    frame.keep(node, "power", power)
+    frame.keep(node, "weight", weight)
     return add("Max", add("Sqrt", add("Div", power, weight)), scalar(of["floor"]), name=f"/{node.name}")
 
 
-def power_of_bins(frame: Frame, node: Node) -> str:
-    """Squared magnitude [1, 1, bins] of a spectrum [1, 1, bins, 2]."""
+def power_of_bins(frame: Frame, node: Node, least: float = 0.0) -> str:
+    """Squared magnitude [1, 1, bins] of a spectrum [1, 1, bins, 2], plus `least`."""
     (spectrum,) = frame.inputs(node)
     squares = frame.builder.add("Mul", spectrum, spectrum)
-    return frame.builder.add("ReduceSum", squares, frame.axis(3), keepdims=0)
+    power = frame.builder.add("ReduceSum", squares, frame.axes(3), keepdims=0)
+    return frame.builder.add("Add", power, frame.scalar(least)) if least else power
+
+
+def complex_mul(frame: Frame, node: Node) -> str:
+    add = frame.builder.add
+    (a, b), (c, d) = (
+        frame.builder.split(value, (1, 1), [f"/{node.name}/{side}{part}" for part in ("re", "im")])
+        for side, value in zip("ab", frame.inputs(node), strict=True)
+    )
+    real = add("Sub", add("Mul", a, c), add("Mul", b, d))
+    imaginary = add("Add", add("Mul", a, d), add("Mul", b, c))
+    return add("Concat", real, imaginary, name=f"/{node.name}", axis=-1)
 
 
 def affine(frame: Frame, node: Node) -> str:
     scaled = frame.builder.add("Mul", *frame.inputs(node), frame.scalar(node.attributes["scale"]))
     return frame.builder.add("Add", scaled, frame.scalar(node.attributes["shift"]), name=f"/{node.name}")
+
+
+def scale_shift(frame: Frame, node: Node) -> str:
+    scaled = frame.builder.add("Mul", *frame.inputs(node), frame.tensor(node, "scale", as_is))
+    return frame.builder.add("Add", scaled, frame.tensor(node, "shift", as_is), name=f"/{node.name}")
+
+
+def layer_norm(frame: Frame, node: Node) -> str:
+    # Opset 13 has no operator for it.
+    add, (x,) = frame.builder.add, frame.inputs(node)
+    centred = add("Sub", x, add("ReduceMean", x, axes=[-1]))
+    variance = add("ReduceMean", add("Mul", centred, centred), axes=[-1])
+    deviation = add("Sqrt", add("Add", variance, frame.scalar(node.attributes["eps"])))
+    scaled = add("Mul", add("Div", centred, deviation), frame.tensor(node, "weight", as_is))
+    return add("Add", scaled, frame.tensor(node, "bias", as_is), name=f"/{node.name}")
 
 
 def log1p(frame: Frame, node: Node) -> str:
@@ -142,8 +81,34 @@ def log1p(frame: Frame, node: Node) -> str:
     return frame.builder.add("Log", more, name=f"/{node.name}")
 
 
+def prelu(frame: Frame, node: Node) -> str:
+    return frame.add("PRelu", node, frame.tensor(node, "weight", as_is))
+
+
+def concat(frame: Frame, node: Node) -> str:
+    return frame.add("Concat", node, axis=-1)
+
+
+def stack(frame: Frame, node: Node) -> str:
+    parts = [frame.builder.add("Unsqueeze", value, frame.axes(-1)) for value in frame.inputs(node)]
+    return frame.builder.add("Concat", *parts, name=f"/{node.name}", axis=-1)
+
+
+def slice_(frame: Frame, node: Node) -> str:
+    return frame.add("Slice", node, *(frame.axes(node.attributes[edge]) for edge in ("start", "stop")), frame.axes(-1))
+
+
+def transpose(frame: Frame, node: Node) -> str:
+    axes = len(frame.shapes[node.name])
+    return frame.add("Transpose", node, perm=[*range(axes - 2), axes - 1, axes - 2])
+
+
+def reshape(frame: Frame, node: Node) -> str:
+    return frame.add("Reshape", node, frame.axes(*frame.shapes[node.name]))
+
+
 def unsqueeze(frame: Frame, node: Node) -> str:
-    return frame.add("Unsqueeze", node, frame.axis(-1))
+    return frame.add("Unsqueeze", node, frame.axes(-1))
 
 
 def linear(frame: Frame, node: Node) -> str:
@@ -156,7 +121,7 @@ def lstm(frame: Frame, node: Node) -> str:
     weights = [frame.tensor(node, role, iofc) for role in ("weight_ih", "weight_hh")]
     biases = [frame.tensor(node, role, iofc) for role in ("bias_ih", "bias_hh")]
     both = frame.builder.add("Concat", *biases, axis=1)
-    states = [before(node, "hidden"), before(node, "cell")]
+    states = [frame.before(node, "hidden"), frame.before(node, "cell")]
     # Of one frame the last hidden value [1, 1, H] is the only one, so output 0, all of them, is left out.
     value, cell = f"/{node.name}", f"/{node.name}/cell_after"
     frame.builder.nodes.append(
@@ -167,21 +132,39 @@ def lstm(frame: Frame, node: Node) -> str:
             hidden_size=node.attributes["hidden"],
         )
     )
-    frame.after[0].append(value)
-    frame.after[1].append(cell)
+    frame.keep(node, "hidden", value)
+    frame.keep(node, "cell", cell)
     return value
 
 
-OPERATIONS: dict[str, Callable[[Frame, Node], str]] = {
+OPERATIONS: dict[str, Operation] = {
     "magnitude": magnitude,
+    "power_law": power_law,
     "running_rms": running_rms,
+    "complex_mul": complex_mul,
+    "add": elementwise("Add"),
+    "sub": elementwise("Sub"),
     "mul": elementwise("Mul"),
     "div": elementwise("Div"),
     "affine": affine,
+    "scale_shift": scale_shift,
+    "layer_norm": layer_norm,
     "log1p": log1p,
     "relu": elementwise("Relu"),
+    "elu": elementwise("Elu"),
     "sigmoid": elementwise("Sigmoid"),
+    "tanh": elementwise("Tanh"),
+    "prelu": prelu,
+    "concat": concat,
+    "stack": stack,
+    "slice": slice_,
+    "transpose": transpose,
+    "flatten": reshape,
+    "unflatten": reshape,
     "unsqueeze": unsqueeze,
     "linear": linear,
+    "conv1d": conv1d,
+    "conv2d": conv2d,
+    "conv_transpose2d": conv_transpose2d,
     "lstm": lstm,
 }

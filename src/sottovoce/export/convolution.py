@@ -1,0 +1,54 @@
+"""Convolutions in ONNX, for one frame: channels go first and back, what came before lies in the state."""
+
+from sottovoce.artefact.graph import Node
+from sottovoce.export.frame import Frame, as_is
+
+
+def conv1d(frame: Frame, node: Node) -> str:
+    add, of = frame.builder.add, node.attributes
+    x = add("Transpose", after_past(frame, node), perm=[0, 2, 1])                   # [1, I, frames]
+    weights = [frame.tensor(node, role, as_is) for role in ("weight", "bias")]
+    value = add("Conv", x, *weights, dilations=[of["dilation"]], group=of["groups"])
+    return add("Transpose", value, name=f"/{node.name}", perm=[0, 2, 1])
+
+
+def conv2d(frame: Frame, node: Node) -> str:
+    add, of = frame.builder.add, node.attributes
+    x = add("Transpose", after_past(frame, node), perm=[0, 3, 1, 2])                # [1, I, frames, F]
+    weights = [frame.tensor(node, role, as_is) for role in ("weight", "bias")]
+    value = add("Conv", x, *weights, strides=[1, of["stride"]], pads=[0, of["pad"], 0, of["pad"]])
+    return add("Transpose", value, name=f"/{node.name}", perm=[0, 2, 3, 1])
+
+
+def conv_transpose2d(frame: Frame, node: Node) -> str:
+    add, of = frame.builder.add, node.attributes
+    x = add("Transpose", *frame.inputs(node), perm=[0, 3, 1, 2])                    # [1, I, 1, F]
+    spread = add("ConvTranspose", x, frame.tensor(node, "weight", as_is), strides=[1, of["stride"]],
+                 pads=[0, of["pad"], 0, of["pad"]], output_padding=[0, of["extra"]])
+    value = add("Transpose", spread, perm=[0, 2, 3, 1])                             # [1, KT, F', O]
+    if frame.keeps(node, "overlap"):
+        value = overlapped(frame, node, value)
+    return add("Add", value, frame.tensor(node, "bias", as_is), name=f"/{node.name}")
+
+
+def after_past(frame: Frame, node: Node) -> str:
+    """The node's input behind the frames before it that it keeps, which move on by one."""
+    (x,) = frame.inputs(node)
+    if not frame.keeps(node, "past"):
+        return x
+    both = frame.builder.add("Concat", frame.recall(node, "past"), x, axis=1)
+    count = frame.kept[node.name, "past"][1]
+    frame.keep_flat(node, "past", frame.builder.add("Slice", both, frame.axes(1), frame.axes(count + 1), frame.axes(1)))
+    return both
+
+
+def overlapped(frame: Frame, node: Node, spread: str) -> str:
+    """This frame's sum of what it and those before spread [1, KT, F', O]; the sums for later frames are kept."""
+    later = frame.kept[node.name, "overlap"][1]
+    # One frame of zeros behind the sums so far, so that all KT of them have a partner.
+    so_far = frame.builder.add("Pad", frame.recall(node, "overlap"), frame.axes(0, 0, 0, 0, 0, 1, 0, 0))
+    sums = frame.builder.add("Add", spread, so_far)
+    names = (f"/{node.name}/now", f"/{node.name}/later")
+    now, rest = frame.builder.split(sums, (1, later), names, axis=1)
+    frame.keep_flat(node, "overlap", rest)
+    return now
