@@ -140,15 +140,16 @@ def inspect(
 def enhance(
     inputs: Annotated[list[Path], typer.Argument(help="files or folders; - for raw PCM from stdin to stdout")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="a file for one input, else a folder")] = None,
-    model: Annotated[Path, typer.Option("--model", "-m", help="a .sotto file")] = Path("model.sotto"),
+    model: Annotated[str, typer.Option("--model", "-m", help="a .sotto file or a shipped model")] = "model.sotto",
     wet: Annotated[float, typer.Option(help="share of the enhanced signal, 0..1")] = 1.0,
     atten_lim: Annotated[float | None, typer.Option(help="most that noise is attenuated, dB")] = None,
 ) -> None:
     """Enhance audio of any rate, channels and length into the same. Raw PCM is 16-bit mono at the model's rate."""
+    from sottovoce import zoo
     from sottovoce.runtime import load
     from sottovoce.runtime.enhance import enhance_paths, enhance_pcm
 
-    session = load(model)
+    session = load(zoo.find(model))
     if inputs == [Path("-")]:
         enhance_pcm(session, sys.stdin.buffer, sys.stdout.buffer, wet=wet, attenuation_limit_db=atten_lim)
         return
@@ -163,6 +164,23 @@ def enhance(
     terminal.enhanced(results)
     if any(result.error for result in results):
         raise typer.Exit(2)
+
+
+@app.command()
+def models() -> None:
+    """List the models that come with the package: size, task, and scores of a test list, noisy -> enhanced."""
+    from sottovoce import zoo
+
+    for name, path in zoo.shipped().items():
+        meta = zoo.facts(path)
+        scores = [
+            f"{terminal.TITLES.get(metric, metric)} {means['noisy']:.2f} -> {means['compressed']:.2f}"
+            for metric, means in meta.get("scores", {}).items()
+        ]
+        origin = f"{meta.get('task', '?')}, {meta.get('sample_rate', '?')} Hz"
+        terminal.say("  ".join([f"{name:<8} {terminal.size(path.stat().st_size):>9}  {origin}", *scores]))
+    if not zoo.shipped():
+        terminal.say("no model comes with this version")
 
 
 @app.command()

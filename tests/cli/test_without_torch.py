@@ -43,6 +43,11 @@ def test_inspect_runs(model: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "") and "lstm.weight_ih_l0" in done.stdout
 
 
+def test_models_are_listed() -> None:
+    done = run("models")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout
+
+
 @pytest.mark.parametrize("command", ["--version", "--help", "compress --help", "recipes --help", "data summary --help"])
 def test_help_needs_nothing(command: str) -> None:
     done = run(*command.split())

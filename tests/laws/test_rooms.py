@@ -28,14 +28,15 @@ MAY = {
     "recipe": {"techniques", "tasks", "models", "settings", "torch"},
     "run": {"recipe", "metrics", "techniques", "models", "packing", "training", "checkpoints", "curves",
             "ledger", "artefact", "torch"},
+    "zoo": {"artefact"},
     "report": {"jinja2", "markupsafe", "matplotlib", "PIL", "soundfile"},
     "proof": {"run", "report", "metrics", "artefact", "runtime", "tasks"},
     "terminal": {"ledger", "artefact", "runtime", "rich"},
-    "cli": {"terminal", "proof", "recipe", "run", "techniques", "runtime", "artefact", "export", "data", "typer",
-            "lhotse", "torch"},
+    "cli": {"terminal", "proof", "recipe", "run", "techniques", "runtime", "artefact", "export", "data", "zoo",
+            "typer", "lhotse", "torch"},
 }
 ALWAYS = {"errors", "files", "numpy"}
-NO_TORCH = ("artefact", "runtime", "export", "metrics", "report", "errors", "files", "ledger")
+NO_TORCH = ("artefact", "runtime", "export", "zoo", "metrics", "report", "errors", "files", "ledger")
 
 
 def room_of(path: Path) -> str:
