@@ -123,17 +123,20 @@ def inspect(
     model: Existing,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
-    """Show what is inside a file, tensor by tensor, and what is not compressed, with the reason."""
+    """Show what is inside a file, tensor by tensor, what is not compressed and why, and what a frame costs."""
+    from sottovoce.artefact.cost import costs, frame_rate
     from sottovoce.artefact.describe import describe, header_bytes
     from sottovoce.artefact.file import load
 
     artefact, total = load(model), model.stat().st_size
-    rows = describe(artefact)
+    rows, nodes = describe(artefact), costs(artefact)
     if as_json:
-        tensors = [vars(row) for row in rows]
-        terminal.out.print_json(json.dumps({"bytes": total, "meta": artefact.meta, "tensors": tensors}))
+        tensors, products = [vars(row) for row in rows], [vars(node) for node in nodes]
+        told = {"bytes": total, "meta": artefact.meta, "tensors": tensors, "multiply_adds_per_frame": products}
+        terminal.out.print_json(json.dumps(told))
         return
     terminal.contents(rows, header_bytes(artefact), total, artefact.meta)
+    terminal.work(nodes, frame_rate(artefact) if "sample_rate" in artefact.meta else None)
 
 
 @app.command()

@@ -27,11 +27,13 @@ class Row:
     steps: int = 0
     seconds: float = 0.0
     data_wait: float = 0.0       # share of the training time spent waiting for batches
+    multiply_adds: int | None = None     # per second of audio, by weights that are not zero; None in old ledgers
 
     def lasting(self) -> dict[str, Any]:
-        """The row without what differs from run to run, the times; a score that is not a number is None."""
+        """The row as files carry it: without times and tables; a score that is not a number is None."""
         record = asdict(self)
         del record["seconds"], record["data_wait"]
+        record["details"] = {name: value for name, value in self.details.items() if not isinstance(value, dict | list)}
         record["metrics"] = {name: value if math.isfinite(value) else None for name, value in self.metrics.items()}
         return record
 

@@ -23,8 +23,10 @@ import torch
 from torch import nn
 
 from sottovoce.artefact import Artefact
-from sottovoce.artefact.describe import paper_bytes
+from sottovoce.artefact.cost import multiply_adds
+from sottovoce.artefact.describe import nonzeros, paper_bytes
 from sottovoce.artefact.file import encode
+from sottovoce.artefact.shrink import shrink
 from sottovoce.checkpoints import Progress, load_tensors, save_tensors
 from sottovoce.curves import Curves
 from sottovoce.errors import FormatError, RecipeError
@@ -97,17 +99,17 @@ class Run:
             self._path.pop()
 
     def _finish(self, place: str, kind: str, settings: dict[str, Any], model: nn.Module, began: float) -> None:
-        artefact = pack(model)
+        artefact = shrink(pack(model, {"sample_rate": self.task.sample_rate}))
         spent = self._fitted
         row = Row(
             stage=place, kind=kind, settings=json.loads(json.dumps(settings, default=str)),
             bytes=len(encode(artefact)), paper_bytes=round(paper_bytes(artefact)),
             parameters=artefact.meta["parameters"],
-            nonzeros=sum(int(weight.value.count_nonzero()) for weight in learned(model)),
+            nonzeros=sum(map(nonzeros, artefact.tensors.values())),
             metrics=means(self.task.scores(on_arrays(model), "dev")),
             details=self._details.pop() if self._details else {},
             steps=self._steps, seconds=spent.seconds if spent else time.monotonic() - began,
-            data_wait=spent.data_wait if spent else 0.0,
+            data_wait=spent.data_wait if spent else 0.0, multiply_adds=multiply_adds(artefact)[1],
         )
         self._save(place, model)
         self._ledger.append(row)
@@ -168,6 +170,24 @@ class Run:
             losses = [float(self.task.loss(model(*batch.inputs), batch)) for batch in self.task.fixed("dev")]
         return sum(losses) / len(losses)
 
+    def validation_batches(self, utterances: int) -> list[Any]:
+        """At most so many utterances of the development list, spread evenly over it."""
+        batches = list(self.task.fixed("dev"))
+        sizes = [len(batch.inputs[0]) for batch in batches]
+        count = min(utterances, sum(sizes))
+        places = torch.tensor([(2 * number + 1) * sum(sizes) // (2 * count) for number in range(count)])
+        chosen, first = [], 0
+        for batch, size in zip(batches, sizes, strict=True):
+            within = places[(places >= first) & (places < first + size)] - first
+            if len(within):
+                chosen.append(type(batch)(*(tuple(tensor[within] for tensor in part) for part in batch)))
+            first += size
+        return chosen
+
+    def size(self, model: nn.Module) -> int:
+        """Bytes of the file that the run would write of the model, without the rows that are still to come."""
+        return len(encode(self.artefact(model)))
+
     def keep(self, model: nn.Module) -> Snapshot:
         """A copy of the model's state, forms and all."""
         return snapshot(model)
@@ -206,10 +226,10 @@ class Run:
         return {"model": self.recipe.model.name, "config": dataclasses.asdict(self.recipe.model.config)}
 
     def artefact(self, model: nn.Module) -> Artefact:
-        """The model as it is shipped, with where it comes from."""
+        """The model as it is shipped, without what is never read, with where it comes from."""
         rows = [row.lasting() for row in self.rows]
         origin = {"name": self.recipe.name, "task": self.task.name, "sample_rate": self.task.sample_rate}
-        return pack(model, {**origin, **self.identity, "recipe": self.recipe.text, "rows": rows})
+        return shrink(pack(model, {**origin, **self.identity, "recipe": self.recipe.text, "rows": rows}))
 
 
 def on_arrays(model: nn.Module) -> Callable[..., Any]:

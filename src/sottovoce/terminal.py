@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from sottovoce.artefact.cost import Cost
 from sottovoce.artefact.describe import TensorRow
 from sottovoce.ledger import Row, Watcher
 from sottovoce.runtime.enhance import Result
@@ -88,13 +89,35 @@ def contents(rows: Sequence[TensorRow], header: int, total: int, meta: Mapping[s
     view.columns[0].overflow = "fold"
     for row in rows:
         share = f"{row.nonzeros} ({row.nonzeros / max(1, row.elements):.0%})"
-        shape = "x".join(map(str, row.shape))
+        shape = _shape(row.shape) + (f" of {_shape(row.full_shape)}" if row.full_shape else "")
         cells = row.name, shape, row.form, share, f"{row.bits_per_weight:.2f}", str(row.bytes), row.note
         view.add_row(*map(Text, cells))              # not as markup: the words are those of the file
     out.print(view)
+    gone = [name for name, (_, left) in meta.get("removed", {}).items() if left is None]
+    if gone:
+        say(f"removed, as nothing reads them: {', '.join(gone)}")
     parameters = meta.get("parameters", sum(row.elements for row in rows))
     say(f"{total} bytes in all, {header} of them the header; {parameters} parameters, "
         f"{4 * parameters / total:.1f} times smaller than as 32-bit floats")
+
+
+def work(nodes: Sequence[Cost], frame_rate: float | None) -> None:
+    """What a frame costs, node by node, and a second of audio in all."""
+    view = Table("node", "operation", "multiply-adds a frame", "by nonzero weights")
+    for column in view.columns[2:]:
+        column.justify = "right"
+    for node in nodes:
+        view.add_row(Text(node.node), Text(node.op), str(node.dense), str(node.nonzero))
+    dense, nonzero = sum(node.dense for node in nodes), sum(node.nonzero for node in nodes)
+    view.add_row("all", "", str(dense), f"{nonzero} ({nonzero / max(1, dense):.0%})")
+    out.print(view)
+    if frame_rate is not None:
+        say(f"{dense * frame_rate / 1e6:.2f} million multiply-adds per second of audio, "
+            f"{nonzero * frame_rate / 1e6:.2f} million by weights that are not zero")
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
 
 
 def result(directory: Path, rows: Sequence[Row]) -> Iterable[str]:

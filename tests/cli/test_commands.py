@@ -88,6 +88,26 @@ def test_inspect_shows_every_tensor_and_all_bytes(sottovoce: Callable, model: Pa
     assert f"{told['bytes']} bytes in all, {header} of them the header" in shown.out
 
 
+def test_inspect_shows_costs_and_what_was_removed(sottovoce: Callable, model: Path, tmp_path: Path) -> None:
+    from sottovoce.artefact import Artefact
+    from sottovoce.artefact.file import load, save
+    from sottovoce.artefact.shrink import shrink
+    from sottovoce.artefact.stored import Dense
+
+    whole = sottovoce("inspect", model).out
+    assert "lstm" in whole and f"{4 * 8 * (161 + 8)}" in whole and f"{161 * 8}" in whole
+    assert f"{100 * (4 * 8 * (161 + 8) + 161 * 8) / 1e6:.2f} million multiply-adds per second of audio, " in whole
+    artefact = load(model)
+    tensors = {name: Dense(stored.to_array().copy()) for name, stored in artefact.tensors.items()}
+    tensors["output.weight"].values[:, 3] = 0
+    tensors["lstm.weight_hh_l0"].values[:, 3] = 0
+    save(shrink(Artefact(artefact.graph, tensors, artefact.meta)), tmp_path / "small.sotto")
+    outcome = sottovoce("inspect", tmp_path / "small.sotto")
+    assert (outcome.status, outcome.err) == (0, "") and "161x7 of 161x8" in outcome.out
+    told = json.loads(sottovoce("inspect", "--json", tmp_path / "small.sotto").out)
+    assert [node["dense"] for node in told["multiply_adds_per_frame"]] == [4 * 7 * (161 + 7), 161 * 7]
+
+
 def test_words_of_a_file_are_shown_as_they_are(sottovoce: Callable, tmp_path: Path) -> None:
     from sottovoce.artefact import Artefact
     from sottovoce.artefact.file import save

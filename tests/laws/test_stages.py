@@ -9,10 +9,13 @@ import pytest
 import torch
 import toy
 
-from sottovoce.artefact.file import decode, encode
+from sottovoce.artefact.cost import multiply_adds
+from sottovoce.artefact.file import decode, encode, load
+from sottovoce.artefact.shrink import shrink
 from sottovoce.ledger import Row, Watcher, read_ledger
 from sottovoce.packing import pack
-from sottovoce.run import Run, compress
+from sottovoce.run import Run, compress, on_arrays
+from sottovoce.runtime import Session
 from sottovoce.techniques import STAGES
 from sottovoce.techniques.weights import learned, weights
 
@@ -56,19 +59,44 @@ def test_zero_weights_stay_zero(kind: str, before: str, made: Maker) -> None:
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("kind", STAGES)
 def test_stored_bytes_decode_to_exactly_the_trained_weights(kind: str, before: str, made: Maker) -> None:
-    model, run = made(BEFORE[before] + toy.stage_table(kind))
-    artefact = decode((run.directory / "model.sotto").read_bytes())
+    model, _ = made(BEFORE[before] + toy.stage_table(kind))
+    artefact = decode(encode(pack(model)))
     for weight in learned(model):
         stored = artefact.tensors[weight.name].to_array()
         assert stored.tobytes() == (weight.value.detach() + 0.0).numpy().tobytes(), weight.name
+
+
+EMPTIED = '[[stages]]\nkind = "prune"\nratio = 0.97\n[[stages]]\nkind = "prune"\nratio = 0.9\nonly = "output.weight"\n'
+
+
+@pytest.mark.parametrize("before", [*BEFORE, "emptied"])
+@pytest.mark.parametrize("kind", STAGES)
+def test_the_file_holds_what_is_left_of_the_trained_weights(kind: str, before: str, made: Maker) -> None:
+    model, run = made({**BEFORE, "emptied": EMPTIED}[before] + toy.stage_table(kind))
+    artefact = load(run.directory / "model.sotto")
+    removed, folded = artefact.meta.get("removed", {}), artefact.meta.get("folded", [])
+    assert removed or before != "emptied"
+    for weight in learned(model):
+        trained = (weight.value.detach() + 0.0).numpy()
+        if weight.name not in removed and weight.name not in folded:
+            assert artefact.tensors[weight.name].to_array().tobytes() == trained.tobytes(), weight.name
+        elif removed.get(weight.name, [None])[-1] is not None:
+            kept = artefact.tensors[weight.name].to_array()
+            assert removed[weight.name] == [list(trained.shape), list(kept.shape)]
+            assert weight.name in folded or np.isin(kept, trained).all(), weight.name
+    waveform = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
+    assert np.abs(Session(artefact).run(waveform) - on_arrays(model)(waveform)).max() < 1e-5
 
 
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("kind", STAGES)
 def test_the_stated_size_is_the_length_of_the_file(kind: str, before: str, made: Maker) -> None:
     model, run = made(BEFORE[before] + toy.stage_table(kind))
-    assert run.rows[-1].bytes == len(encode(pack(model)))
-    assert run.rows[-1].nonzeros == sum(int(np.count_nonzero(w.value.detach().numpy())) for w in learned(model))
+    artefact = shrink(pack(model, {"sample_rate": run.task.sample_rate}))
+    assert run.rows[-1].bytes == len(encode(artefact))
+    shipped = load(run.directory / "model.sotto")
+    assert run.rows[-1].nonzeros == sum(np.count_nonzero(stored.to_array()) for stored in shipped.tensors.values())
+    assert run.rows[-1].multiply_adds == multiply_adds(shipped)[1]
 
 
 @pytest.mark.parametrize("kind", STAGES)

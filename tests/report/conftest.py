@@ -26,6 +26,7 @@ class Tensor:
     bits_per_weight: float
     bytes: int
     note: str = ""
+    full_shape: tuple[int, ...] = ()
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +90,7 @@ def _row(
         "paper_bytes": int(0.8 * size),
         "parameters": 996001,
         "nonzeros": nonzeros,
+        "multiply_adds": 100 * nonzeros,
         "metrics": dict(zip(names, scores, strict=True)),
         "details": {},
         "steps": 400 * trained,

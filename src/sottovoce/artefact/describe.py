@@ -22,13 +22,16 @@ class TensorRow:
     bits_per_weight: float   # of the file, positions and tables included
     bytes: int               # as above, up to where the next tensor begins
     note: str = ""           # why it is not compressed; empty if it is
+    full_shape: tuple[int, ...] = ()     # before parts that nothing read were removed; empty if none were
 
 
 def describe(artefact: Artefact) -> list[TensorRow]:
     """A row for every tensor, in the order of the file."""
     sizes, reasons = layout(artefact).tensors, artefact.meta.get("not_compressed", {})
+    removed = artefact.meta.get("removed", {})
     return [
-        _row(name, stored, sizes[name], reasons.get(name, "")) for name, stored in artefact.tensors.items()
+        _row(name, stored, sizes[name], reasons.get(name, ""), tuple(removed.get(name, [()])[0]))
+        for name, stored in artefact.tensors.items()
     ]
 
 
@@ -46,18 +49,23 @@ def paper_bytes(artefact: Artefact) -> int:
     return -(-sum(_paper_bits(stored) for stored in artefact.tensors.values()) // 8)
 
 
+def nonzeros(stored: Stored) -> int:
+    """How many values of a tensor are not zero."""
+    return int(np.count_nonzero(stored.to_array()))
+
+
 def _paper_bits(stored: Stored) -> int:
-    nonzeros = _nonzeros(stored)
+    count = nonzeros(stored)
     if isinstance(stored, Codebook):
         values = int(np.count_nonzero(stored.table))
-        return nonzeros * max(values - 1, 0).bit_length() + 32 * values
-    return nonzeros * 8 * (stored.values.itemsize if isinstance(stored, Dense | Sparse) else 4)
+        return count * max(values - 1, 0).bit_length() + 32 * values
+    return count * 8 * (stored.values.itemsize if isinstance(stored, Dense | Sparse) else 4)
 
 
-def _row(name: str, stored: Stored, size: int, note: str) -> TensorRow:
+def _row(name: str, stored: Stored, size: int, note: str, full_shape: tuple[int, ...]) -> TensorRow:
     elements = math.prod(stored.shape)
     bits = 8 * size / max(1, elements)
-    return TensorRow(name, stored.shape, _form(stored), _nonzeros(stored), elements, bits, size, note)
+    return TensorRow(name, stored.shape, _form(stored), nonzeros(stored), elements, bits, size, note, full_shape)
 
 
 def _form(stored: Stored) -> str:
@@ -66,7 +74,3 @@ def _form(stored: Stored) -> str:
     if isinstance(stored, Sparse):
         return "sparse float32"
     return f"dense {stored.values.dtype.name}" if isinstance(stored, Dense) else type(stored).__name__.lower()
-
-
-def _nonzeros(stored: Stored) -> int:
-    return int(np.count_nonzero(stored.to_array()))

@@ -15,7 +15,7 @@ RANGES: dict[str, tuple[float, float]] = {        # of attributes; those with wh
 }
 META: dict[str, type] = {                # what others rely on when they read it; each may be absent
     "name": str, "model": str, "config": dict, "task": str, "sample_rate": int, "parameters": int,
-    "not_compressed": dict, "rows": list, "recipe": str,
+    "not_compressed": dict, "rows": list, "recipe": str, "removed": dict, "folded": list,
 }
 
 Attributes = Mapping[str, Any]
@@ -52,6 +52,9 @@ def check_meta(meta: Any) -> None:
     reasons, rows = meta.get("not_compressed", {}).values(), meta.get("rows", [])
     expect(all(isinstance(reason, str) for reason in reasons), "meta: not_compressed should hold texts")
     expect(all(isinstance(row, dict) for row in rows), "meta: rows should hold objects")
+    changes = meta.get("removed", {}).values()
+    expect(all(map(_is_change, changes)), "meta: removed should hold pairs of shapes")
+    expect(_texts(meta.get("folded", [])), "meta: folded should hold texts")
 
 
 def check_keys(where: str, record: Any, wanted: set[str]) -> None:
@@ -157,6 +160,15 @@ _RULES: dict[str, Callable[..., bool]] = {
     "conv_transpose2d": _fit_conv_transpose2d,
     "lstm": _fit_lstm,
 }
+
+
+def _is_change(pair: Any) -> bool:
+    """Whether it is [old shape, new shape], the new one null for a tensor that is gone."""
+    if not isinstance(pair, list) or len(pair) != 2:
+        return False
+    old, new = pair
+    shapes = [old] if new is None else [old, new]
+    return all(isinstance(shape, list) and all(type(size) is int for size in shape) for shape in shapes)
 
 
 def _texts(names: Any) -> bool:

@@ -74,7 +74,12 @@ def _stages(story: Story) -> View:
     names = [name for name in words.METRICS if name in present] + sorted(present - words.METRICS.keys())
     for row, entry in zip(rows, story.rows, strict=True):
         row["metrics"] = [(words.metric(name), entry.get("metrics", {}).get(name)) for name in names]
-    return {"rows": rows, "row_metrics": [words.metric(name) for name in names], "plots": _plots(story.rows)}
+    return {
+        "rows": rows,
+        "row_metrics": [words.metric(name) for name in names],
+        "row_costs": any(row["multiply_adds"] is not None for row in rows),      # rows of old ledgers have none
+        "plots": _plots(story.rows),
+    }
 
 
 def _row(index: int, row: Mapping[str, Any]) -> View:
@@ -86,7 +91,7 @@ def _row(index: int, row: Mapping[str, Any]) -> View:
     sparsity = 1 - nonzeros / parameters if parameters and nonzeros is not None else None
     trained = {key: row.get(key) if row.get("steps") else None for key in ("steps", "data_wait")}
     return {
-        **{key: row.get(key) for key in ("stage", "bytes", "paper_bytes", "seconds")},
+        **{key: row.get(key) for key in ("stage", "bytes", "paper_bytes", "seconds", "multiply_adds")},
         **trained,
         "index": index,
         "settings": settings,
@@ -123,7 +128,7 @@ def _layers(story: Story) -> View:
     """The large tensors, the small ones, and what the file holds beside them, so that the bytes add up."""
     if not story.tensors:
         return {"layers": [], "more_layers": []}
-    largest = max(4 * tensor.elements for tensor in story.tensors)
+    largest = max(map(_before, story.tensors))
     ranked = sorted(story.tensors, key=lambda tensor: -tensor.elements)
     enough = WORTH * sum(tensor.elements for tensor in story.tensors)
     seen = {tensor.name for tensor in ranked[:SHOWN] if tensor.elements >= enough}
@@ -136,11 +141,20 @@ def _layers(story: Story) -> View:
     }
 
 
+def _before(tensor: TensorRow) -> int:
+    """Bytes of the tensor as float32, before anything was removed."""
+    return 4 * math.prod(tensor.full_shape or tensor.shape)
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return " \N{MULTIPLICATION SIGN} ".join(map(str, sizes)) or "scalar"
+
+
 def _layer(tensor: TensorRow, largest: int) -> View:
-    before = 4 * tensor.elements
+    before = _before(tensor)
     return {
         "name": tensor.name,
-        "shape": " \N{MULTIPLICATION SIGN} ".join(map(str, tensor.shape)) or "scalar",
+        "shape": _shape(tensor.shape) + (f" of {_shape(tensor.full_shape)}" if tensor.full_shape else ""),
         "form": tensor.form,
         "before": before,
         "bytes": tensor.bytes,

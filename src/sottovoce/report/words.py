@@ -57,6 +57,16 @@ def size(count: float | None) -> str:
     return f"{count:.0f} B"
 
 
+def amount(count: float | None) -> str:
+    """A large number with three figures: "12.1 G", "302 M", "41.2 k", "812"."""
+    if count is None:
+        return DASH
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= 0.9995 * scale:
+            return f"{three_figures(count / scale)} {unit}"
+    return f"{count:.0f}"
+
+
 def times(ratio: float | None) -> str:
     """A factor with three figures at most: "38.4x" with the true sign."""
     return DASH if ratio is None else f"{three_figures(ratio)}\N{MULTIPLICATION SIGN}"
@@ -91,6 +101,7 @@ FILTERS: dict[str, Format] = {
     "signed": signed,
     "size": size,
     "times": times,
+    "amount": amount,
     "percent": percent,
     "duration": duration,
 }
