@@ -28,7 +28,7 @@ def wire(**tensors: Stored) -> Artefact:
 
 
 def enhancer(seed: int = 0) -> Artefact:
-    """A masking enhancer with every operation but ReLU and every form."""
+    """A masking enhancer of spectra, with every form."""
     random = np.random.default_rng(seed)
     gates = 4 * HIDDEN
     tensors: dict[str, Stored] = {
@@ -56,6 +56,47 @@ def enhancer(seed: int = 0) -> Artefact:
     )
     meta = {"sample_rate": 16_000, "not_compressed": {"bias": "a bias"}, "rows": [{"stage": "01-prune"}]}
     return Artefact(Graph(("noisy",), ("clean",), nodes), tensors, meta)
+
+
+def convolver(seed: int = 0) -> Artefact:
+    """A model of samples with all the operations that `enhancer` has not."""
+    random = np.random.default_rng(seed)
+    tensors: dict[str, Stored] = {
+        "kernel": codebook(random, (3, 2, 2, 3), 5),
+        "grouped": sparse(random, (6, 4, 2), share=0.7),
+        "spread": codebook(random, (3, 2, 2, 3), 5),
+        "slope": Dense(np.full(1, 0.25, np.float32)),
+    }
+    for name, size in {"two": 2, "three": 3, "other three": 3, "six": 6, "other six": 6}.items():
+        tensors[name] = Dense(random.standard_normal(size).astype(np.float16))
+    samples = FRAME | {"window": "rect"}
+    nodes = (
+        Node("frames", "framed", ("noisy",), attributes=samples),                                     # [8]
+        Node("unflatten", "pairs", ("framed",), attributes={"size": 2}),                              # [4, 2]
+        Node("power_law", "soft", ("pairs",), attributes={"power": 0.5}),
+        Node("conv2d", "image", ("soft",), {"weight": "kernel", "bias": "three"}, {"stride": 1, "pad": 1}),
+        Node("scale_shift", "scaled", ("image",), {"scale": "three", "shift": "other three"}),        # [4, 3]
+        Node("prelu", "bent", ("scaled",), {"weight": "slope"}),
+        Node("transpose", "turned", ("bent",)),                                                       # [3, 4]
+        Node("flatten", "flat", ("turned",)),                                                         # [12]
+        Node("conv1d", "few", ("flat",), {"weight": "grouped", "bias": "six"}, {"dilation": 2, "groups": 3}),
+        Node("layer_norm", "even", ("few",), {"weight": "six", "bias": "other six"}, {"eps": 1e-5}),  # [6]
+        Node("tanh", "bounded", ("even",)),
+        Node("concat", "joined", ("bounded", "few")),                                                 # [12]
+        Node("sub", "rest", ("flat", "joined")),
+        Node("elu", "smooth", ("rest",)),
+        Node("unflatten", "channels", ("smooth",), attributes={"size": 3}),                           # [4, 3]
+        Node("conv_transpose2d", "larger", ("channels",), {"weight": "spread", "bias": "two"},
+             {"stride": 1, "pad": 1, "extra": 0}),                                                    # [4, 2]
+        Node("complex_mul", "product", ("larger", "pairs")),
+        Node("slice", "half", ("flat",), attributes={"start": 2, "stop": 6}),                         # [4]
+        Node("relu", "positive", ("half",)),
+        Node("stack", "twice", ("half", "positive")),                                                 # [4, 2]
+        Node("add", "sum", ("product", "twice")),
+        Node("flatten", "cleaned", ("sum",)),                                                         # [8]
+        Node("overlap_add", "clean", ("cleaned",), attributes=samples),
+    )
+    return Artefact(Graph(("noisy",), ("clean",), nodes), tensors, {"sample_rate": 16_000})
 
 
 def codebook(random: np.random.Generator, shape: tuple[int, ...], values: int) -> Codebook:

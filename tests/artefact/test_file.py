@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from artefacts import BINS, HIDDEN, closed, closed_text, codebook, enhancer, opened, sparse, wire
+from artefacts import BINS, HIDDEN, closed, closed_text, codebook, convolver, enhancer, opened, sparse, wire
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.file import ALIGNMENT, MAX_ELEMENTS, MAX_HEADER, PREAMBLE, VERSION, decode, encode, load, save
-from sottovoce.artefact.graph import OPS, Graph, Node
+from sottovoce.artefact.graph import OPS, Graph
 from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
 from sottovoce.errors import FormatError, SottovoceError
 from sottovoce.runtime.session import Session
@@ -84,14 +84,19 @@ def test_tensors_come_back_bit_for_bit(form: str) -> None:
         assert back.table.tobytes() == stored.table.tobytes()
 
 
-def test_all_of_a_model_comes_back() -> None:
-    artefact = enhancer()
+MODELS = {"spectra": enhancer, "samples": convolver}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_all_of_a_model_comes_back(model: str) -> None:
+    artefact = MODELS[model]()
     back = decode(encode(artefact))
     assert back.graph == artefact.graph
     assert back.meta == artefact.meta
     assert list(back.tensors) == list(artefact.tensors)
     for name, stored in artefact.tensors.items():
         assert back.tensors[name].to_array().tobytes() == stored.to_array().tobytes()
+    Session(back)
 
 
 @pytest.mark.parametrize("meta", [{}, {"recipe": "a = 1\n# ü 漢 \x00"}, {"config": {"x": [1, -2.5, None, True, {}]}}])
@@ -99,21 +104,8 @@ def test_meta_comes_back(meta: dict[str, Any]) -> None:
     assert decode(encode(Artefact(wire().graph, {}, meta))).meta == meta
 
 
-def test_every_operation_has_a_place_in_the_file() -> None:
-    attributes = {**FRAME_AND_LEVEL, "hidden": HIDDEN}
-    tensors = enhancer().tensors
-    shapes = {"weight": "out", "bias": "bias", "weight_ih": "ih", "weight_hh": "hh", "bias_ih": "b1", "bias_hh": "b2"}
-    nodes = tuple(
-        Node(op, f"a {op}", ("x",) * kind.inputs, {role: shapes[role] for role in kind.tensors},
-             {key: attributes[key] for key in kind.attributes})
-        for op, kind in OPS.items()
-    )
-    graph = Graph(("x",), ("a stft", "x"), nodes)
-    assert decode(encode(Artefact(graph, tensors))).graph == graph
-
-
-FRAME_AND_LEVEL = {"n_fft": 320, "hop": 160, "window": "hann_sqrt", "decay": 1.0, "floor": 1e-4, "window_energy": 127,
-                   "scale": 0.9, "shift": -0.1}
+def test_every_operation_is_in_one_of_these_models() -> None:
+    assert {node.op for make in MODELS.values() for node in make().graph.nodes} == OPS.keys()
 
 
 def test_equal_artefacts_give_equal_bytes() -> None:
@@ -378,6 +370,101 @@ def test_a_file_that_lies_is_refused(lie: str) -> None:
     refused(closed(header, blobs))
 
 
+def of(name: str, **attributes: Any) -> Change:
+    """Other attributes for the node of that name."""
+    return lambda header, blobs: named(header, name)[4].update(attributes)
+
+
+def having(name: str, **tensors: str) -> Change:
+    """Other tensors for the node of that name."""
+    return lambda header, blobs: named(header, name)[3].update(tensors)
+
+
+def named(header: Any, name: str) -> Any:
+    return next(node for node in header["graph"]["nodes"] if node[1] == name)
+
+
+CONVOLUTION_LIES: dict[str, Change] = {
+    "power of zero": of("soft", power=0),
+    "power endless": of("soft", power=10**400),
+    "power a text": of("soft", power="0.5"),
+    "stride of zero": of("image", stride=0),
+    "stride not whole": of("image", stride=1.0),
+    "stride huge": of("image", stride=1 << 40),
+    "pad negative": of("image", pad=-1),
+    "pad beyond the kernel": of("image", pad=3),
+    "pad true": of("image", pad=True),
+    "kernel of other axes": having("image", weight="grouped"),
+    "kernel and bias swapped": having("image", weight="three", bias="kernel"),
+    "bias of another convolution": having("image", bias="six"),
+    "dilation of zero": of("few", dilation=0),
+    "dilation huge": of("few", dilation=1 << 40),
+    "groups of zero": of("few", groups=0),
+    "groups that do not divide": of("few", groups=4),
+    "groups a list": of("few", groups=[3]),
+    "conv1d with another kernel": having("few", weight="kernel"),
+    "conv1d with another bias": having("few", bias="three"),
+    "transposed pad beyond the kernel": of("larger", pad=3),
+    "extra as large as the stride": of("larger", extra=1),
+    "extra negative": of("larger", extra=-1),
+    "transposed bias of the inputs": having("larger", bias="three"),
+    "transposed kernel of other axes": having("larger", weight="grouped"),
+    "stop before start": of("half", stop=1),
+    "stop at start": of("half", stop=2),
+    "start negative": of("half", start=-2),
+    "stop huge": of("half", stop=1 << 40),
+    "size of zero": of("pairs", size=0),
+    "size negative": of("pairs", size=-1),
+    "eps of zero": of("even", eps=0),
+    "eps negative": of("even", eps=-1e-5),
+    "norm of two sizes": having("even", bias="three"),
+    "scale and shift of two sizes": having("scaled", shift="six"),
+    "scale of many axes": having("scaled", scale="kernel", shift="kernel"),
+    "slopes of many axes": having("bent", weight="kernel"),
+    "nothing to join": lambda header, blobs: named(header, "joined").__setitem__(2, []),
+    "nothing to stack": lambda header, blobs: named(header, "twice").__setitem__(2, []),
+    "one term of two": lambda header, blobs: named(header, "sum").__setitem__(2, ["product"]),
+    "empty kernel": lambda header, blobs: (blobs.update(kernel=b""), header["tensors"].update(
+        kernel={"form": "dense", "type": "float32", "shape": [3, 2, 0, 3], "bytes": 0, "crc32": 0})),
+}
+
+
+@pytest.mark.parametrize("lie", CONVOLUTION_LIES)
+def test_a_convolution_that_lies_is_refused(lie: str) -> None:
+    header, blobs = opened(encode(convolver()))
+    CONVOLUTION_LIES[lie](header, blobs)
+    refused(closed(header, blobs))
+
+
+MISFITS: dict[str, Change] = {          # well-formed each for itself; together no model
+    "slice past the end": of("half", start=8, stop=13),
+    "size that does not divide": of("pairs", size=3),
+    "size of other frames": of("channels", size=2),
+    "groups of too many channels": of("few", groups=6),
+    "stride that leaves too little": of("image", stride=4),
+    "pad that cuts too much": of("larger", pad=2),
+    "stride to more than there was": of("larger", stride=3),
+    "one slope for other channels": having("bent", weight="six"),
+    "scales for other channels": having("scaled", scale="six", shift="six"),
+    "norm of other channels": having("even", weight="three", bias="three"),
+    "an unknown window": lambda header, blobs: [named(header, name)[4].update(window="kaiser")
+                                                for name in ("framed", "clean")],
+    "other settings at the end": of("clean", window="hamming"),
+    "frames of no whole hops": lambda header, blobs: [named(header, name)[4].update(hop=3)
+                                                      for name in ("framed", "clean")],
+    "a spectrum at the end": lambda header, blobs: named(header, "clean").__setitem__(0, "istft"),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_a_model_that_cannot_run_is_a_format_error(misfit: str) -> None:
+    header, blobs = opened(encode(convolver()))
+    MISFITS[misfit](header, blobs)
+    artefact = decode(closed(header, blobs))
+    with pytest.raises(FormatError, match=r"^model: "):
+        Session(artefact)
+
+
 def test_a_file_put_together_again_is_good() -> None:
     good = encode(enhancer())
     assert encode(decode(closed(*opened(good)))) == good
@@ -531,10 +618,11 @@ def spoilt(dice: random.Random, header: Any) -> Any:
     return header
 
 
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("seed", range(4))
-def test_no_header_makes_anything_but_a_model_or_a_format_error(seed: int) -> None:
+def test_no_header_makes_anything_but_a_model_or_a_format_error(seed: int, model: str) -> None:
     dice = random.Random(seed)
-    header, blobs = opened(encode(enhancer()))
+    header, blobs = opened(encode(MODELS[model]()))
     taken = 0
     for _ in range(600):
         data = closed(spoilt(dice, header), blobs)
