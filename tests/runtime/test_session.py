@@ -124,6 +124,54 @@ def test_a_state_of_another_model_is_refused(session):
         session.state = three_layers.state
 
 
+def convolver(window="rect"):
+    """A model of samples: a convolution down, one over time and one up, added to what came in."""
+    random = np.random.default_rng(0)
+    tensors = {}
+
+    def weights(outputs, *shape):
+        roles = {}
+        for role, size in {"weight": shape, "bias": (outputs,)}.items():
+            roles[role] = f"{role} {len(tensors)}"
+            tensors[roles[role]] = Dense((random.standard_normal(size) * 0.3).astype(np.float32))
+        return roles
+
+    frame = FRAME | {"window": window}
+    wide = 4 * 159
+    nodes = [
+        Node("frames", "frame", ("waveform",), attributes=frame),
+        Node("unsqueeze", "image", ("frame",)),
+        Node("conv2d", "down", ("image",), weights(4, 4, 1, 2, 3), {"stride": 2, "pad": 0}),
+        Node("elu", "bent", ("down",)),
+        Node("flatten", "flat", ("bent",)),
+        Node("conv1d", "along", ("flat",), weights(wide, wide, 1, 3), {"dilation": 3, "groups": wide}),
+        Node("unflatten", "small", ("along",), attributes={"size": 4}),
+        Node("conv_transpose2d", "up", ("small",), weights(1, 4, 1, 2, 3), {"stride": 2, "pad": 0, "extra": 1}),
+        Node("add", "sum", ("up", "image")),
+        Node("flatten", "samples", ("sum",)),
+        Node("overlap_add", "output", ("samples",), attributes=frame),
+    ]
+    return Artefact(Graph(("waveform",), ("output",), tuple(nodes)), tensors, {"sample_rate": 16_000})
+
+
+@pytest.mark.parametrize("window", ["rect", "hann_sqrt"])
+def test_convolutions_streamed_equal_offline(window, speech):
+    session = Session(convolver(window))
+    assert (session.hop, session.delay) == (160, 160)
+    offline = session.run(speech)
+    assert np.abs(offline - speech).max() > 0.1
+    fed = np.pad(speech, (0, session.delay + -len(speech) % HOP))
+    starts = HOP * np.cumsum([1, 5, 1, 40] * 10)
+    streamed = np.concatenate([session.step(part) for part in np.split(fed, starts[starts < len(fed)])])
+    np.testing.assert_allclose(streamed[session.delay :][: len(speech)], offline, atol=1e-5)
+
+
+def test_a_batch_of_convolved_waveforms_do_not_touch_each_other(speech):
+    session = Session(convolver())
+    pair = session.run(np.stack([speech, speech[::-1]]))
+    np.testing.assert_allclose(pair[1], session.run(speech[::-1]), atol=1e-5)
+
+
 def changed(artefact, *, nodes=None, tensors=None, meta=None):
     graph = artefact.graph if nodes is None else Graph(artefact.graph.inputs, artefact.graph.outputs, nodes)
     return Artefact(graph, artefact.tensors | (tensors or {}), artefact.meta if meta is None else meta)
@@ -144,6 +192,13 @@ def test_a_model_that_does_not_fit_together_is_refused(artefact):
     with pytest.raises(FormatError, match="istft that undoes its stft"):
         other = Node("istft", "output", ("enhanced",), attributes=FRAME | {"window": "hann_sqrt"})
         Session(changed(artefact, nodes=(*nodes[:-1], other)))
+    with pytest.raises(FormatError, match="one stft, one istft or one frames, one overlap_add"):
+        other = Node("overlap_add", "output", ("enhanced",), attributes=FRAME)
+        Session(changed(artefact, nodes=(*nodes[:-1], other)))
+    with pytest.raises(FormatError, match="overlap_add that undoes its frames"):
+        model = convolver()
+        other = Node("overlap_add", "output", ("samples",), attributes=FRAME)
+        Session(changed(model, nodes=(*model.graph.nodes[:-1], other)))
     with pytest.raises(FormatError, match="n_fft of whole hops, got n_fft 320 and hop 150"):
         Session(
             changed(
