@@ -17,6 +17,14 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
          "level_seconds": 1.0},
         {"hidden": 8, "layers": 1, "level_seconds": 1.0},
     ],
+    "fdnn": [{"units": 12}, {"units": 12, "layers": 1, "features": "log1p", "level_seconds": 1.0}],
+    "gcrn": [
+        {"channels": (2, 3, 3, 4, 4)},
+        {"channels": (2, 2, 2, 2, 3), "groups": 3, "output": "mask", "power": 0.3, "level_seconds": 1.0,
+         "window": "hann_sqrt"},
+        {"channels": (2, 2, 2, 2, 2), "groups": 1, "power": 0.5, "level_seconds": 1.0},
+    ],
+    "tcnn": [{"middle": 8, "blocks": 1}, {"middle": 8, "blocks": 1, "residual": True, "level_seconds": 1.0}],
 }
 
 STAGE_TABLES: dict[str, str] = {

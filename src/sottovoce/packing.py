@@ -1,25 +1,29 @@
 """A torch model as an artefact: its weights as their forms store them, its computation as a graph. The one bridge."""
 
+import builtins
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import fx, nn
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.graph import Graph, Node
-from sottovoce.artefact.stored import Dense
+from sottovoce.artefact.stored import Dense, Stored
 from sottovoce.errors import SottovoceError
-from sottovoce.models import frontend
+from sottovoce.models import frontend, layers
 from sottovoce.techniques.weights import Weight, learned, plain
-
-_LEAVES = (frontend.Stft, frontend.InverseStft, frontend.Magnitude, frontend.RunningRms, frontend.Affine)
 
 _FUNCTIONS: dict[Any, str] = {
     operator.mul: "mul", torch.mul: "mul", operator.truediv: "div", torch.div: "div",
-    torch.log1p: "log1p", torch.relu: "relu", torch.sigmoid: "sigmoid",
+    operator.add: "add", torch.add: "add", operator.sub: "sub", torch.sub: "sub",
+    torch.log1p: "log1p", torch.relu: "relu", torch.sigmoid: "sigmoid", torch.tanh: "tanh",
+    nn.functional.elu: "elu",
 }
+_JOINS: dict[Any, str] = {torch.cat: "concat", torch.stack: "stack"}
 
 
 def pack(model: nn.Module, meta: Mapping[str, Any] | None = None) -> Artefact:
@@ -28,8 +32,13 @@ def pack(model: nn.Module, meta: Mapping[str, Any] | None = None) -> Artefact:
     Raises SottovoceError naming the first operation that the format does not know.
     """
     named = list(learned(model))
-    tensors = {weight.name: weight.stored() for weight in named}
-    kept = {weight.name: reason for weight in named if (reason := _uncompressed(weight))}
+    norms = {name: module for name, module in model.named_modules() if isinstance(module, layers.BatchNorm)}
+    tensors: dict[str, Stored] = {
+        weight.name: weight.stored() for weight in named if weight.name.rpartition(".")[0] not in norms
+    }
+    for name, norm in norms.items():
+        tensors |= {f"{name}.{role}": Dense(values) for role, values in _folded(norm).items()}
+    kept = {weight.name: reason for weight in named if weight.name in tensors and (reason := _uncompressed(weight))}
     parameters = sum(weight.value.numel() for weight in named)
     return Artefact(trace(plain(model)), tensors, {**(meta or {}), "parameters": parameters, "not_compressed": kept})
 
@@ -42,9 +51,17 @@ def _uncompressed(weight: Weight) -> str:
     return reason if weight.form is None else f"{reason}; 16-bit floats"
 
 
+def _folded(norm: layers.BatchNorm) -> dict[str, NDArray[Any]]:
+    """Scale and shift of a batch norm, as they are stored."""
+    with torch.no_grad():
+        scale, shift = (part.cpu().numpy() for part in norm.folded())
+    kind = np.float16 if norm.rounded else np.float32
+    return {"scale": scale.astype(kind), "shift": shift.astype(kind)}
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, _LEAVES) or super().is_leaf_module(module, name)
+        return not any(True for _ in module.children()) or super().is_leaf_module(module, name)
 
 
 def trace(model: nn.Module) -> Graph:
@@ -78,45 +95,56 @@ class _Builder:
             if kind is None:
                 raise SottovoceError(f"{node.target}: {type(module).__name__} has no place in the file format yet")
             _MODULES[kind](self, node, module)
-        elif node.target is operator.getitem and node.args[1] == 0:
-            self.values[node] = self.values[node.args[0]]        # type: ignore[index]  # outputs of an LSTM
         elif node.op == "call_function" and node.target in _FUNCTIONS:
             self.emit(node, _FUNCTIONS[node.target], inputs=len(node.args))
-        elif node.op == "call_method" and node.target == "unsqueeze" and node.args[1:] == (-1,):
-            self.emit(node, "unsqueeze")
-        else:
+        elif node.op == "call_function" and node.target in _JOINS and node.args[1:] == (-1,):
+            self.emit(node, _JOINS[node.target], sources=node.args[0])
+        elif not self.shaped(node):
             raise SottovoceError(f"{node.format_node()}: this operation has no place in the file format yet")
 
-    def emit(self, node: fx.Node, op: str, inputs: int = 1, tensors: dict[str, str] | None = None,
-             **attributes: Any) -> None:
-        """One node of the graph for one of the trace."""
-        names = tuple(self.values[source] for source in node.args[:inputs])      # type: ignore[index]
+    def shaped(self, node: fx.Node) -> bool:
+        """Adds an operation that only moves features about; False if it is none of those that the format knows."""
+        match node.target, node.args[1:]:
+            case ("unsqueeze", (-1,)):
+                self.emit(node, "unsqueeze")
+            case ("transpose", (-1, -2) | (-2, -1)):
+                self.emit(node, "transpose")
+            case ("flatten", (-2,)):
+                self.emit(node, "flatten")
+            case ("unflatten", (-1, (-1, int(size)))):
+                self.emit(node, "unflatten", size=size)
+            case (operator.getitem, ((builtins.Ellipsis, slice(start=int(start), stop=int(stop), step=None)),)):
+                self.emit(node, "slice", start=start, stop=stop)
+            case _:
+                return False
+        return True
+
+    def emit(self, node: fx.Node, op: str, inputs: int = 1, sources: Any = None,
+             tensors: dict[str, str] | None = None, **attributes: Any) -> None:
+        """One node of the graph for one of the trace; `sources` are its inputs where they are not its arguments."""
+        names = tuple(self.values[source] for source in sources or node.args[:inputs])       # type: ignore[index]
         self.nodes.append(Node(op, node.name, names, tensors or {}, attributes))
         self.values[node] = node.name
 
 
-def _stft(builder: _Builder, node: fx.Node, module: frontend.Stft) -> None:
-    builder.emit(node, "stft", n_fft=module.n_fft, hop=module.hop, window=module.window_name)
+_Emit = Callable[[_Builder, fx.Node, Any], None]
 
 
-def _istft(builder: _Builder, node: fx.Node, module: frontend.InverseStft) -> None:
-    builder.emit(node, "istft", n_fft=module.n_fft, hop=module.hop, window=module.window_name)
+def _framed(op: str) -> _Emit:
+    def emit(builder: _Builder, node: fx.Node, module: frontend.Frames | frontend.OverlapAdd) -> None:
+        builder.emit(node, op, n_fft=module.n_fft, hop=module.hop, window=module.window_name)
+
+    return emit
 
 
-def _magnitude(builder: _Builder, node: fx.Node, module: frontend.Magnitude) -> None:
-    builder.emit(node, "magnitude")
+def _module(op: str, inputs: int = 1, tensors: tuple[str, ...] = (), **attributes: Callable[[Any], Any]) -> _Emit:
+    """A module that is one operation: its tensors by role, and each attribute as a function of the module."""
+    def emit(builder: _Builder, node: fx.Node, module: nn.Module) -> None:
+        names = {role: f"{node.target}.{role}" for role in tensors}
+        values = {name: of(module) for name, of in attributes.items()}
+        builder.emit(node, op, inputs, tensors=names, **values)
 
-
-def _running_rms(builder: _Builder, node: fx.Node, module: frontend.RunningRms) -> None:
-    builder.emit(node, "running_rms", decay=module.decay, floor=module.floor, window_energy=module.window_energy)
-
-
-def _affine(builder: _Builder, node: fx.Node, module: frontend.Affine) -> None:
-    builder.emit(node, "affine", scale=module.scale, shift=module.shift)
-
-
-def _linear(builder: _Builder, node: fx.Node, module: nn.Linear) -> None:
-    builder.emit(node, "linear", tensors={role: f"{node.target}.{role}" for role in ("weight", "bias")})
+    return emit
 
 
 def _lstm(builder: _Builder, node: fx.Node, module: nn.LSTM) -> None:
@@ -130,12 +158,34 @@ def _lstm(builder: _Builder, node: fx.Node, module: nn.LSTM) -> None:
     builder.values[node] = value
 
 
-_MODULES: dict[type[nn.Module], Callable[[_Builder, fx.Node, Any], None]] = {
-    frontend.Stft: _stft,
-    frontend.InverseStft: _istft,
-    frontend.Magnitude: _magnitude,
-    frontend.RunningRms: _running_rms,
-    frontend.Affine: _affine,
-    nn.Linear: _linear,
+def _nothing(builder: _Builder, node: fx.Node, module: nn.Module) -> None:
+    """A module that does nothing once it is trained."""
+    builder.values[node] = builder.values[node.args[0]]      # type: ignore[index]
+
+
+_BOTH = ("weight", "bias")
+_MODULES: dict[type[nn.Module], _Emit] = {           # a subclass before what it is one of
+    frontend.Stft: _framed("stft"),
+    frontend.InverseStft: _framed("istft"),
+    frontend.Frames: _framed("frames"),
+    frontend.OverlapAdd: _framed("overlap_add"),
+    frontend.Magnitude: _module("magnitude"),
+    frontend.RunningRms: _module("running_rms", decay=lambda module: module.decay, floor=lambda module: module.floor,
+                                 window_energy=lambda module: module.window_energy),
+    frontend.Affine: _module("affine", scale=lambda module: module.scale, shift=lambda module: module.shift),
+    frontend.PowerLaw: _module("power_law", power=lambda module: module.power),
+    frontend.ComplexProduct: _module("complex_mul", inputs=2),
+    layers.BatchNorm: _module("scale_shift", tensors=("scale", "shift")),
+    layers.FrameConv: _module("conv2d", tensors=_BOTH, stride=lambda module: module.stride[1],
+                              pad=lambda module: module.padding[1]),
+    layers.FrameConvTranspose: _module("conv_transpose2d", tensors=_BOTH, stride=lambda module: module.stride[1],
+                                       pad=lambda module: module.padding[1],
+                                       extra=lambda module: module.extra),
+    layers.TimeConv: _module("conv1d", tensors=_BOTH, dilation=lambda module: module.dilation[0],
+                             groups=lambda module: module.groups),
+    nn.LayerNorm: _module("layer_norm", tensors=_BOTH, eps=lambda module: module.eps),
+    nn.PReLU: _module("prelu", tensors=("weight",)),
+    nn.Linear: _module("linear", tensors=_BOTH),
     nn.LSTM: _lstm,
+    nn.Dropout: _nothing,
 }

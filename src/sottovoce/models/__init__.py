@@ -5,7 +5,10 @@ from typing import Any
 
 from torch import nn
 
+from sottovoce.models.fdnn import FdnnConfig, FdnnEnhancer
+from sottovoce.models.gcrn import GcrnConfig, GcrnEnhancer
 from sottovoce.models.lstm import LstmConfig, LstmEnhancer
+from sottovoce.models.tcnn import TcnnConfig, TcnnEnhancer
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,9 @@ class ModelKind:
 
 MODELS: dict[str, ModelKind] = {
     "lstm": ModelKind(LstmConfig, LstmEnhancer),
+    "fdnn": ModelKind(FdnnConfig, FdnnEnhancer),
+    "tcnn": ModelKind(TcnnConfig, TcnnEnhancer),
+    "gcrn": ModelKind(GcrnConfig, GcrnEnhancer),
 }
 
 

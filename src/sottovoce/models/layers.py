@@ -1,0 +1,109 @@
+"""Layers that work frame by frame on values [batch, frames, bins, channels]: causal in time, channels last."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FrameConv(nn.Conv2d):
+    """Convolution [B, T, F, I] -> [B, T, F', O], kernel (frames, bins), causal in time, strided along the bins."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], stride: int = 1, pad: int = 0) -> None:
+        super().__init__(inputs, outputs, kernel, (1, stride), (0, pad))
+
+    def forward(self, x: Tensor) -> Tensor:
+        past = self.kernel_size[0] - 1
+        # A view: channels last in memory is what the library's convolutions like best on a CPU.
+        return super().forward(F.pad(x, (0, 0, 0, 0, past, 0)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class FrameConvTranspose(nn.ConvTranspose2d):
+    """Transposed convolution [B, T, F, I] -> [B, T, F', O], kernel (frames, bins), causal in time.
+
+    F' = (F - 1) * stride - 2 * pad + bins + extra.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], stride: int = 1, pad: int = 0,
+                 extra: int = 0) -> None:
+        super().__init__(inputs, outputs, kernel, (1, stride), (0, pad), (0, extra))
+        self.extra = extra                               # bins at the end that only some taps reach
+
+    def forward(self, x: Tensor) -> Tensor:              # type: ignore[override]
+        # Output bins m * stride + r, for each r, are an ordinary convolution of their own, with every stride-th tap;
+        # all are one with stride times as many channels, which channels last lie in the right order already.
+        (frames, bins), stride, pad, extra = self.kernel_size, self.stride[1], int(self.padding[1]), self.extra
+        taps = -(-(bins + extra) // stride)
+        kernel = F.pad(self.weight, (0, taps * stride - bins))                         # [I, O, kt, taps * r]
+        kernel = kernel.reshape(*kernel.shape[:3], taps, stride)
+        kernel = kernel.flip(2, 3).permute(4, 1, 0, 2, 3).flatten(0, 1)                          # [r * O, I, kt, taps]
+        bias = None if self.bias is None else self.bias.repeat(stride)
+        around = F.pad(x, (0, 0, taps - 1, taps - 1, frames - 1, 0))
+        phases = F.conv2d(around.permute(0, 3, 1, 2), kernel, bias).permute(0, 2, 3, 1)          # [B, T, m, r * O]
+        whole = phases.reshape(*x.shape[:2], -1, self.out_channels)
+        return whole[:, :, pad : pad + (x.shape[2] - 1) * stride - 2 * pad + bins + extra]
+
+
+class TimeConv(nn.Conv1d):
+    """Convolution along time [B, T, I] -> [B, T, O], causal, with dilation and groups."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int = 1, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, dilation=dilation, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (kernel,), (dilation,) = self.kernel_size, self.dilation
+        padded = F.pad(x, (0, 0, (kernel - 1) * dilation, 0))
+        if self.groups == self.in_channels == self.out_channels and self.bias is not None:
+            # Depthwise: a few scaled shifts, without turning the tensor.
+            taps = self.weight[:, 0].unbind(1)
+            shifted = (padded[:, k * dilation : k * dilation + x.shape[1]] * tap for k, tap in enumerate(taps))
+            return sum(shifted, start=self.bias)
+        return super().forward(padded.transpose(1, 2)).transpose(1, 2)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalization over all but the last axis, [..., C]; after training one scale and one shift a channel."""
+
+    rounded: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.register_buffer("rounded", torch.tensor(False))     # to 16-bit floats
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Scale [C] and shift [C] that it comes to with its running statistics."""
+        assert self.running_mean is not None and self.running_var is not None
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return (scale.half().float(), shift.half().float()) if self.rounded else (scale, shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            # As an image with channels last: the library's way back from a plain matrix is four times as slow.
+            image = x.flatten(1, -2).unsqueeze(1).permute(0, 3, 1, 2)
+            return super().forward(image).permute(0, 2, 3, 1).view(x.shape)
+        scale, shift = self.folded()
+        return x * scale + shift
+
+
+class Prelu(nn.PReLU):
+    """x where it is positive, else weight * x, one weight for all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Slope.apply(x, self.weight)              # type: ignore[no-any-return,no-untyped-call]
+
+
+class _Slope(torch.autograd.Function):
+    """Prelu with its own way back, because the library's is many times slower on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.leaky_relu(x, float(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        to_x = torch.ops.aten.leaky_relu_backward(gradients[0], x, float(weight), False)
+        return to_x, (gradients[0] * x.clamp_max(0)).sum(dtype=weight.dtype).view(1)

@@ -1,0 +1,83 @@
+"""An LSTM that also trains fast in mixed precision on a CPU, where the library's own backward pass does not."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Lstm(nn.LSTM):
+    """Stacked LSTM layers over [batch, frames, inputs], batch first; hidden values [batch, frames, hidden].
+
+    The parameters are those of torch.nn.LSTM. While training under bfloat16 autocast on a CPU the matrix products are
+    bfloat16 and everything else float32, which takes about half the time.
+    """
+
+    def __init__(self, inputs: int, hidden: int, layers: int = 1) -> None:
+        super().__init__(inputs, hidden, layers, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:              # type: ignore[override]  # outputs only, no states
+        if not (torch.is_grad_enabled() and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+            outputs: Tensor = super().forward(x)[0]
+            return outputs
+        x = x.transpose(0, 1)                            # [frames, batch, inputs]
+        for layer in range(self.num_layers):
+            weight_ih, weight_hh, bias_ih, bias_hh = (
+                getattr(self, f"{role}_l{layer}") for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
+            given = F.linear(x, weight_ih, bias_ih + bias_hh)
+            x = _Recurrence.apply(given, weight_hh)      # type: ignore[no-untyped-call]
+        return x.transpose(0, 1)
+
+
+class _Recurrence(torch.autograd.Function):
+    """Hidden values [T, B, H] of pre-activations [T, B, 4H] (gates i, f, g, o) and the recurrent matrix [4H, H].
+
+    Going back, everything but the recurrent product is prepared for all frames at once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, given: Tensor, weight: Tensor) -> Tensor:
+        frames, batch, size = given.shape[0], given.shape[1], weight.shape[1]
+        recurrent = weight.bfloat16().t()
+        gates = given.float()                            # a copy: given is bfloat16
+        cells = gates.new_empty(frames, batch, size)
+        hidden = gates.new_empty(frames, batch, size)
+        cell = gates.new_zeros(batch, size)
+        for t in range(frames):
+            now = gates[t]
+            if t:
+                now += hidden[t - 1].bfloat16() @ recurrent
+            now[:, : 2 * size].sigmoid_()
+            now[:, 2 * size : 3 * size].tanh_()
+            now[:, 3 * size :].sigmoid_()
+            i, f, g, o = now.chunk(4, dim=1)
+            cell = torch.addcmul(f * cell, i, g, out=cells[t])
+            torch.mul(o, cell.tanh(), out=hidden[t])
+        ctx.save_for_backward(gates, cells, hidden, weight)
+        return hidden
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        gates, cells, hidden, weight = ctx.saved_tensors
+        frames, batch, size = hidden.shape
+        recurrent = weight.bfloat16()
+        i, f, g, o = gates.chunk(4, dim=2)
+        squashed = cells.tanh()
+        before = F.pad(cells[:-1], (0, 0, 0, 0, 1, 0))
+        by_cell = torch.stack([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g)], dim=2)     # [T, B, 3, H]
+        by_hidden = squashed * o * (1 - o)
+        through = o * (1 - squashed * squashed)
+        change = torch.empty(frames, batch, 4, size, dtype=torch.bfloat16)
+        d_hidden, d_cell = gradients[0][-1].float(), torch.zeros(batch, size)
+        for t in range(frames - 1, -1, -1):
+            d_cell = torch.addcmul(d_cell, d_hidden, through[t])
+            change[t, :, :3] = d_cell[:, None] * by_cell[t]
+            change[t, :, 3] = d_hidden * by_hidden[t]
+            d_cell = d_cell * f[t]
+            if t:
+                d_hidden = gradients[0][t - 1] + change[t].flatten(1) @ recurrent
+        flat = change.flatten(2)
+        d_weight = flat[1:].flatten(0, 1).t() @ hidden[:-1].bfloat16().flatten(0, 1)
+        return flat, d_weight.float()
