@@ -14,9 +14,9 @@ from sottovoce.techniques.weights import weights
 PRUNE = 'stages = [{ kind = "prune", ratio = 0.5 }]\n'
 
 
-def iterated(settings: str, folder: Path) -> tuple[Row, Run, float]:
+def iterated(settings: str, folder: Path, stages: str = PRUNE) -> tuple[Row, Run, float]:
     """The row of an iterate stage, the run, and the share of nonzero weights it left."""
-    run = Run(toy.recipe(f'[[stages]]\nkind = "iterate"\n{settings}\n{PRUNE}', folder), folder / "run")
+    run = Run(toy.recipe(f'[[stages]]\nkind = "iterate"\n{settings}\n{stages}', folder), folder / "run")
     held = weights(compress(run))
     left = sum(int(weight.value.count_nonzero()) for weight in held) / sum(weight.value.numel() for weight in held)
     return run.rows[-1], run, left
@@ -61,3 +61,18 @@ def test_without_a_bound_it_does_all_rounds(tmp_path: Path) -> None:
 def test_a_bound_on_what_is_not_scored_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="max_drop: 'stoi' is not scored here; there are: si_sdr"):
         iterated("max_drop = { stoi = 1.0 }", tmp_path)
+
+
+SEEKS = 'stages = [{ kind = "prune", tolerance = 0.001, utterances = 2 }]\n'
+
+
+def test_it_ends_when_a_search_finds_hardly_anything(tmp_path: Path) -> None:
+    row, run, left = iterated("rounds = 3\nleast = 0.95", tmp_path, SEEKS)
+    assert row.details["stopped"] == f"round 1 pruned only {1 - left:.1%} of what was left"
+    assert len(run.rows) == 3 and 0.05 < left < 1            # the model of that round is kept
+
+
+@pytest.mark.parametrize(("settings", "stages"), [("least = 0.0", SEEKS), ("least = 0.95", PRUNE)])
+def test_it_goes_on_where_that_was_not_asked(settings: str, stages: str, tmp_path: Path) -> None:
+    row, _, _ = iterated(f"rounds = 2\n{settings}", tmp_path, stages)
+    assert row.details["stopped"] == "all 2 rounds done"

@@ -38,6 +38,14 @@ class Run(Protocol):
         """The task's loss over a fixed set of batches that training never sees."""
         ...
 
+    def validation_batches(self, utterances: int) -> Sequence[Any]:
+        """At most so many utterances of that set, spread evenly over it, as batches of the task."""
+        ...
+
+    def size(self, model: nn.Module) -> int:
+        """Bytes of the file that the run would write of the model as it is."""
+        ...
+
     @property
     def rows(self) -> Sequence[Row]:
         """The ledger so far: the model as it came, then a row for every finished stage."""

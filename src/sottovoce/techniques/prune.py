@@ -1,15 +1,16 @@
 """Weights set to zero for good: the smallest ones, by one ratio or by what each tensor can bear."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sottovoce.artefact.stored import Sparse, Stored
 from sottovoce.techniques.context import Run
+from sottovoce.techniques.groups import Groups, kept, kept_together
+from sottovoce.techniques.sensitivity import MOST, STEPS, balanced, tolerated
 from sottovoce.techniques.weights import Weight, WeightForm, weights
-
-STEP = 0.05              # of the sensitivity search, a share of the nonzero weights
 
 
 class Mask(WeightForm):
@@ -32,14 +33,18 @@ class Mask(WeightForm):
 
 @dataclass(frozen=True)
 class Prune:
-    """Clear the smallest nonzero weights of every tensor: a given share, or as much as the loss tolerates.
+    """Clear the smallest nonzero weights, or groups of them: a given share, or as much as the loss tolerates.
 
-    With `tolerance` each tensor's share is found by Algorithm 1 of Tan and Wang 2021: the largest multiple of 5 %
-    that, with all other tensors intact, raises the validation loss by no more than this.
+    With `tolerance` each tensor's share is found by Algorithm 1 of Tan and Wang 2021, with kernels by Algorithm 2:
+    the largest multiple of 5 % that, with all other tensors intact, raises the validation loss by no more than this.
     """
 
     ratio: float | None = None           # share of the nonzero weights, 0 < ratio < 1
     tolerance: float | None = None       # rise of the validation loss
+    groups: Groups = "weights"           # what goes together; tiles: as many left in every row's 128 columns
+    scope: Literal["tensor", "global", "balanced"] = "tensor"    # the ratio holds for each tensor, or for all together:
+    #                                      by one threshold, or where the validation loss rises least
+    utterances: int = 32                 # of the development list, to measure the loss on
     only: str = "*"                      # names of the weights, shell-style
 
     def __post_init__(self) -> None:
@@ -49,44 +54,52 @@ class Prune:
             raise ValueError(f"ratio must be between 0 and 1, got {self.ratio}")
         if self.tolerance is not None and not self.tolerance > 0:
             raise ValueError(f"tolerance must be positive, got {self.tolerance}")
+        if self.tolerance is not None and self.scope != "tensor":
+            raise ValueError(f"scope {self.scope!r} needs a ratio; a tolerance is each tensor's own")
+        if self.ratio is not None and self.scope == "balanced" and self.ratio > MOST:
+            raise ValueError(f"ratio must be at most {MOST} with scope 'balanced', got {self.ratio}")
+        if self.scope == "global" and self.groups == "tiles":
+            raise ValueError("scope 'global' cannot be with groups 'tiles', which are equally full")
+        if self.utterances < 1:
+            raise ValueError(f"utterances must be at least 1, got {self.utterances}")
 
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
         chosen = weights(model, self.only)
-        if self.ratio is not None:
-            ratios = dict.fromkeys((weight.name for weight in chosen), self.ratio)
-        else:
-            ratios = sensitivity(model, chosen, self.tolerance or 0.0, run)
-            run.note(ratios=ratios)
-        for weight in chosen:
-            weight.hold(Mask(smallest_kept(weight.value.detach(), ratios[weight.name])))
+        if sum(lay(chosen, self._kept(model, chosen, run))) == 0:
+            run.note(pruned=f"nothing: {self._reason(chosen)}")
         return model
 
+    def _kept(self, model: nn.Module, chosen: list[Weight], run: Run) -> list[Tensor]:
+        values = [weight.value.detach() for weight in chosen]
+        if self.ratio is not None and self.scope == "global":
+            return kept_together(values, self.ratio, self.groups)
+        ratios = self._ratios(model, chosen, run)
+        return [kept(value, ratios[weight.name], self.groups) for weight, value in zip(chosen, values, strict=True)]
 
-def smallest_kept(value: Tensor, ratio: float) -> Tensor:
-    """A mask of the tensor's shape that is False at zeros and at the given share of the smallest nonzero values."""
-    keep = value != 0
-    count = int(ratio * int(keep.sum()))
-    order = torch.where(keep, value.abs(), torch.inf).flatten().argsort(stable=True)
-    flat = keep.flatten().clone()
-    flat[order[:count]] = False
-    return flat.view_as(value)
+    def _ratios(self, model: nn.Module, chosen: list[Weight], run: Run) -> dict[str, float]:
+        if self.ratio is not None and self.scope == "tensor":
+            return dict.fromkeys((weight.name for weight in chosen), self.ratio)
+        if self.ratio is not None:
+            table = balanced(model, chosen, self.ratio, self.groups, run, self.utterances)
+        else:
+            assert self.tolerance is not None
+            table = tolerated(model, chosen, self.tolerance, self.groups, run, self.utterances)
+        table.note(run)
+        return table.ratios
 
-
-def sensitivity(model: nn.Module, chosen: list[Weight], tolerance: float, run: Run) -> dict[str, float]:
-    """The share of its nonzero weights that each tensor can lose; Tan and Wang 2021, Algorithm 1."""
-    base = run.validation_loss(model)
-    return {weight.name: _bearable(model, weight, base + tolerance, run) for weight in chosen}
+    def _reason(self, chosen: list[Weight]) -> str:
+        if not any(weight.value.any() for weight in chosen):
+            return "all these weights are zero already"
+        if self.tolerance is not None:
+            return f"no tensor can lose {100 / STEPS:g} % within a tolerance of {self.tolerance:g}"
+        return f"{self.ratio:g} of what is left is less than one of the {self.groups}"
 
 
 @torch.no_grad()
-def _bearable(model: nn.Module, weight: Weight, limit: float, run: Run) -> float:
-    before, used = weight.original.clone(), weight.value.clone()
-    steps = round(1 / STEP)
-    try:
-        for step in range(1, steps + 1):
-            weight.original.copy_(used * smallest_kept(used, step / steps))
-            if run.validation_loss(model) > limit:
-                return (step - 1) / steps
-        return 1.0
-    finally:
-        weight.original.copy_(before)
+def lay(chosen: list[Weight], masks: list[Tensor]) -> list[int]:
+    """Hold weights to masks; how many elements each loses. One that loses none stays as it is."""
+    lost = [int(weight.value.count_nonzero() - keep.sum()) for weight, keep in zip(chosen, masks, strict=True)]
+    for weight, keep, less in zip(chosen, masks, lost, strict=True):
+        if less:
+            weight.hold(Mask(keep))
+    return lost

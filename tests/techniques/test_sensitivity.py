@@ -1,0 +1,79 @@
+"""The search ends where trying every ratio would, and an allocation is the best there is."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from sottovoce.techniques.sensitivity import CURVE, STEPS, Offer, allocate, bearable, curve
+
+
+def one_after_the_other(rises: list[float], tolerance: float) -> float:
+    """Algorithm 1 as published; rises at 5 %, 10 %, ..., 100 %."""
+    return next((step for step, rise in enumerate(rises) if rise > tolerance), STEPS) / STEPS
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_halving_ends_where_the_published_search_ends(seed: int) -> None:
+    rises = np.cumsum(np.random.default_rng(seed).exponential(size=STEPS) ** 3).tolist()
+    asked: list[float] = []
+
+    def rise(ratio: float) -> float:
+        asked.append(ratio)
+        return float(rises[round(ratio * STEPS) - 1])
+
+    for tolerance in (0.0, *rises, 2 * rises[-1]):
+        asked.clear()
+        assert bearable(rise, tolerance) == one_after_the_other(rises, tolerance)
+        assert len(asked) <= 5
+
+
+def test_a_rise_that_is_not_a_number_is_too_much() -> None:
+    assert bearable(lambda ratio: float("nan") if ratio > 0.3 else 0.0, 1.0) == 0.3
+
+
+def test_a_curve_goes_through_what_was_measured_and_never_falls() -> None:
+    rises = dict(zip(CURVE, (-1, 1, 0.5, 2, 3, float("nan"), 5, float("inf")), strict=True))
+    risen = curve(rises.__getitem__)
+    points = [risen(ratio) for ratio in np.linspace(0, CURVE[-1], 100)]
+    assert points == sorted(points) and points[0] == 0
+    assert risen(CURVE[0]) == 0 and risen(CURVE[1]) == 1 and risen(CURVE[4]) == 3
+    assert risen((CURVE[3] + CURVE[4]) / 2) == pytest.approx(2.5)
+    assert np.isfinite(points).all() and risen(CURVE[5]) == risen(CURVE[-1]) == 30
+
+
+def offers(rng: np.random.Generator, convex: bool) -> list[Offer]:
+    savings, rises = rng.uniform(1, 5, 4), rng.uniform(0, 2, 4)
+    if convex:
+        rises = savings * np.sort(rng.uniform(0, 1, 4))
+    costs, totals = 30 - np.cumsum(savings), np.cumsum(rises)
+    return [Offer(30.0, 0.0), *(Offer(float(cost), float(rise)) for cost, rise in zip(costs, totals, strict=True))]
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("convex", [True, False])
+def test_no_other_allocation_of_that_cost_is_better(seed: int, convex: bool) -> None:
+    rng = np.random.default_rng(seed)
+    tensors = {name: offers(rng, convex) for name in "abc"}
+    every = [tuple(map(sum, zip(*((o.cost, o.rise) for o in chosen), strict=True)))
+             for chosen in itertools.product(*tensors.values())]
+    for wanted in rng.uniform(min(cost for cost, _ in every), 90, 5):
+        taken = allocate(tensors, wanted)
+        cost, rise = sum(offer.cost for offer in taken.values()), sum(offer.rise for offer in taken.values())
+        assert cost <= wanted
+        # The best of its own cost up to the last step, which may have had to save more than was wanted.
+        largest = max(a.rise - b.rise for several in tensors.values() for b, a in itertools.combinations(several, 2))
+        assert rise - largest <= min(other for spent, other in every if spent <= wanted) + 1e-9
+
+
+def test_what_costs_nothing_is_taken_from_all_alike_and_no_further_than_asked() -> None:
+    tensors = {name: [Offer(100 - cut, 0.0, cut / 100) for cut in range(96)] for name in "ab"}
+    taken = allocate(tensors, 120)
+    assert sum(offer.cost for offer in taken.values()) == 120
+    assert {offer.ratio for offer in taken.values()} == {0.4}
+
+
+def test_where_the_cost_cannot_be_reached_all_is_given() -> None:
+    tensors = {"a": [Offer(10, 0), Offer(5, 1)], "b": [Offer(10, 0), Offer(4, 9)]}
+    assert [offer.cost for offer in allocate(tensors, 1).values()] == [5, 4]
+    assert [offer.cost for offer in allocate(tensors, 20).values()] == [10, 10]
