@@ -72,8 +72,9 @@ def table(result: dict[str, Any]) -> str:
 
 
 def results() -> list[dict[str, Any]]:
-    """All stored results of such runs."""
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    """All stored results of such runs; other benchmarks keep theirs in the same folder."""
+    stored = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    return [result for result in stored if "comparison" in result]
 
 
 def short_table(result: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ def work(threads: Annotated[int, typer.Option(help="OMP_NUM_THREADS of the runs"
     left = [f"{one.run.name} {one.state}: {one.note}".rstrip(": ") for one in standings if one.state != "done"]
     for line in left or ["all runs are done"]:
         say(line)
-    if left:
+    if any(one.state in ("failed", "blocked") for one in standings):
         raise typer.Exit(1)
 
 

@@ -4,15 +4,17 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import enhance
 
-from full.tables import Results
+from full.tables import Results, markdown
 from sottovoce.files import write_text
 
 HERE = Path(__file__).parents[1]
 DOCUMENTS = (HERE.parent / "README.md", *sorted((HERE.parent / "docs").glob("*.md")))
 MARKED = re.compile(r"<!-- table of (?P<name>[^>]+) -->\n.*?<!-- end of the table -->", re.DOTALL)
+OVERHEAD = enhance.RESULTS / "overhead.json"
 HEAD = "# Results\n\nMade from `benchmarks/results/`; no number is typed by hand."
 
 
@@ -28,7 +30,10 @@ def write() -> None:
 
 def results_page() -> str:
     """All results there are."""
-    return "\n\n".join([HEAD, *map(enhance.table, enhance.results()), _full().page()]) + "\n"
+    parts = [HEAD, *map(enhance.table, enhance.results()), _full().page()]
+    if OVERHEAD.is_file():
+        parts.append(f"## What a step of training costs\n\n{overhead(json.loads(OVERHEAD.read_text()))}")
+    return "\n\n".join(parts) + "\n"
 
 
 def tables() -> dict[str, str]:
@@ -43,6 +48,19 @@ def tables() -> dict[str, str]:
         "work 2": full.beside("c1", "c2"),
         "the small models": full.small(),
     }
+
+
+def overhead(result: Mapping[str, Any]) -> str:
+    """A row for every model, precision and way to train."""
+    rows = [
+        [f"{model}, {precision}", variant, f"{row['seconds']:.3f}", f"{row['teacher_seconds']:.3f}",
+         f"{row['ratio_without_teacher']:.3f}"]
+        for model, precisions in result["models"].items()
+        for precision, variants in precisions.items()
+        for variant, row in variants.items()
+    ]
+    head = ("", "trained with", "CPU seconds a step", "the teacher's part", "the rest, to a plain step")
+    return markdown(head, rows)
 
 
 def filled(text: str, known: Mapping[str, str]) -> str:

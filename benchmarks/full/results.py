@@ -58,7 +58,7 @@ def record(queue: Queue, run: FullRun) -> Path:
         "steps": steps, "steps_in_all": steps + sum(other["steps_in_all"] for other in earlier),
         "hours": hours, "hours_in_all": hours + sum(other["hours_in_all"] for other in earlier),
         "seconds": seconds, "seconds_in_all": seconds + sum(other["seconds_in_all"] for other in earlier),
-        "rows": [asdict(row) for row in rows],
+        "rows": [{**row.lasting(), "seconds": row.seconds} for row in rows],
         "scores": summary(scores_of(queue, run), groups, _references(queue, run)),
     }
     noisy = {"name": "noisy", "kind": "noisy", "scores": summary(noisy_scores(queue, run), groups, {})}
