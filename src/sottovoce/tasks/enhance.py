@@ -22,6 +22,7 @@ from sottovoce.metrics.scoring import score
 Split = Literal["dev", "test"]
 Where = Mapping[str, Any]
 Array = NDArray[np.float32]
+LossOn = Literal["compressed", "magnitude", "spectrum", "ideal_ratio", "waveform"]
 METRICS = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "dnsmos")
 
 
@@ -100,7 +101,7 @@ class Enhance:
     mixing: Mixing = field(default_factory=Mixing)
     batch: int = 16                                      # mixtures a step
     workers: int = 1                                     # processes that make batches
-    loss_on: Literal["compressed", "magnitude"] = "compressed"
+    loss_on: LossOn = "compressed"
     snr_weight: float = 0.0                              # in the loss, of the waveform's signal-to-noise ratio in dB
     dev: Evaluation | None = None                        # scored after every stage
     test: Evaluation | None = None                       # scored at the end
@@ -124,7 +125,7 @@ class Enhance:
         return mixture_batches(self.mixer, seed, size=self.batch, start=start, stride=stride, workers=self.workers)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Distance of spectra, less `snr_weight` times the signal-to-noise ratio."""
+        """Distance on what `loss_on` names, less `snr_weight` times the signal-to-noise ratio."""
         return self._distance(outputs, batch.targets[0], batch.inputs[0])
 
     def imitation(self, outputs: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
@@ -132,7 +133,7 @@ class Enhance:
         return self._distance(outputs, teacher, batch.inputs[0])
 
     def _distance(self, estimate: Tensor, reference: Tensor, mixture: Tensor) -> Tensor:
-        distance = spectral_distance(estimate, reference, mixture, self.loss_on)
+        distance = squared_error(estimate, reference, mixture, self.loss_on)
         if self.snr_weight == 0:
             return distance
         return distance - self.snr_weight * signal_to_noise(estimate, reference)
@@ -191,16 +192,27 @@ def _pool(corpus: Corpus, group: str) -> Pool:
     return Pool(load_corpus(corpus.path, corpus.where), group)
 
 
-def spectral_distance(estimate: Tensor, reference: Tensor, mixture: Tensor, on: str = "compressed") -> Tensor:
-    """Mean squared error between the spectra of waveforms [batch, samples], a scalar.
+def squared_error(estimate: Tensor, reference: Tensor, mixture: Tensor, on: LossOn = "compressed") -> Tensor:
+    """Mean squared error between waveforms [batch, samples] on what is named, a scalar.
 
-    All are first scaled so that the mixture has RMS 1. On "magnitude" it is the error of the magnitudes (Tan and Wang
-    2021); on "compressed", of the magnitudes to the power 0.3, which weighs quiet speech more.
+    All are first scaled so that the mixture has RMS 1. "compressed": magnitudes of spectra to the power 0.3, which
+    weighs quiet speech more. The published ones: "magnitude" (Tan and Wang 2021, LSTM); "ideal_ratio", the gain over
+    the mixture against sqrt(S^2 / (S^2 + N^2)) (FDNN); "spectrum", real and imaginary parts (GCRN); "waveform",
+    samples (TCNN).
     """
     scale = mixture.square().mean(-1, keepdim=True).add(1e-12).rsqrt()
+    estimate, reference, mixture = estimate * scale, reference * scale, mixture * scale
+    if on == "waveform":
+        return (estimate - reference).square().mean()
+    given, wanted = _spectrum(estimate), _spectrum(reference)
+    if on == "spectrum":
+        return (given - wanted).square().mean()
+    if on == "ideal_ratio":
+        speech, noise = wanted.square().sum(-1), _spectrum(mixture - reference).square().sum(-1)
+        ideal = (speech / (speech + noise + _FLOOR)).sqrt()
+        return (_magnitude(given) / _magnitude(_spectrum(mixture)) - ideal).square().mean()
     power = 1.0 if on == "magnitude" else 0.3
-    difference = _magnitude(estimate * scale).pow(power) - _magnitude(reference * scale).pow(power)
-    return difference.square().mean()
+    return (_magnitude(given).pow(power) - _magnitude(wanted).pow(power)).square().mean()
 
 
 def signal_to_noise(estimate: Tensor, reference: Tensor) -> Tensor:
@@ -209,8 +221,13 @@ def signal_to_noise(estimate: Tensor, reference: Tensor) -> Tensor:
     return 10 * torch.log10((power + 1e-8) / ((estimate - reference).square().mean(-1) + 1e-4 * power + 1e-8)).mean()
 
 
-def _magnitude(waveform: Tensor, n_fft: int = 320, hop: int = 160) -> Tensor:
+_FLOOR = 1e-4        # power 60 dB below a typical bin's: bounds the gradient of the power 0.3 near silence
+
+
+def _spectrum(waveform: Tensor, n_fft: int = 320, hop: int = 160) -> Tensor:
     window = torch.hamming_window(n_fft, periodic=False, device=waveform.device)
-    spectrum = torch.stft(waveform, n_fft, hop, window=window, center=True, return_complex=True)
-    # The addend, 60 dB below a typical bin, bounds the gradient of the power 0.3 near silence.
-    return (torch.view_as_real(spectrum).square().sum(-1) + 1e-4).sqrt()
+    return torch.view_as_real(torch.stft(waveform, n_fft, hop, window=window, center=True, return_complex=True))
+
+
+def _magnitude(spectrum: Tensor) -> Tensor:
+    return (spectrum.square().sum(-1) + _FLOOR).sqrt()

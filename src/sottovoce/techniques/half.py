@@ -1,6 +1,7 @@
 """Half precision for what no other technique has taken: biases and norms, which are small but not free."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,8 +31,24 @@ class HalfPrecision:
 
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
         for weight in learned(model, self.only):
-            if weight.form is None:
-                if not torch.isfinite(weight.value.detach().half()).all():
-                    raise RecipeError(f"{weight.name} has values beyond 65504 and cannot be 16-bit floats")
+            if isinstance(weight.module, FoldedNorm):
+                weight.module.rounded.fill_(True)            # stored as one scale and one shift, which it rounds
+                _check(weight.name, *weight.module.folded())
+            elif weight.form is None:
+                _check(weight.name, weight.value)
                 weight.hold(Half())
         return model
+
+
+@runtime_checkable
+class FoldedNorm(Protocol):
+    """A batch norm that is stored as what it comes to after training."""
+
+    rounded: Tensor
+
+    def folded(self) -> tuple[Tensor, Tensor]: ...
+
+
+def _check(name: str, *values: Tensor) -> None:
+    if not all(torch.isfinite(value.detach().half()).all() for value in values):
+        raise RecipeError(f"{name} has values beyond 65504 and cannot be 16-bit floats")
