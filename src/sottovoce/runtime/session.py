@@ -11,7 +11,7 @@ from sottovoce.artefact.graph import ENDS
 from sottovoce.errors import FormatError, SottovoceError
 from sottovoce.runtime.reference import OPS, Array, State
 
-BLOCK_FRAMES = 512         # frames computed at once, however many are given: bounds the memory
+BLOCK_FRAMES = 256         # frames computed at once, however many are given: bounds the memory, and fits caches
 
 
 class Session:
