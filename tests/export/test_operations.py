@@ -86,7 +86,7 @@ def model(case: str, form: str = "codebook") -> Artefact:
         names = tuple(f"{name} in two axes" for name in names)
     names = names[: OPS[op].inputs or 3]
     nodes.append(Node(op, "value", names, {role: role for role in tensors}, attributes))
-    value = np.zeros((1, 1, *features), np.float32)
+    value = np.ones((1, 1, *features), np.float32)
     dense = {role: stored.to_array() for role, stored in tensors.items()}
     shape = reference.OPS[op](attributes, dense, [value] * len(names), {})[0].shape[2:]
     for axis in range(len(shape) - 1):
