@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from sottovoce.report import Example, Story, render, render_markdown, words
+from sottovoce.report.heat import heat_map
 from sottovoce.report.plots import settled
 from sottovoce.report.quality import lines
 
 Without = Callable[..., Story]
 PARTS = {"rows": (), "comparison": None, "tensors": (), "examples": (), "recipe": "", "environment": {}}
 SECTIONS = {
-    "rows": ("stages", "ledger"),
+    "rows": ("stages", "sensitivity", "ledger"),
     "comparison": ("quality",),
     "tensors": ("layers", "untouched"),
     "examples": ("listen",),
@@ -37,6 +38,7 @@ def test_sections_come_in_the_order_of_the_argument(story: Story) -> None:
         "result",
         "quality",
         "stages",
+        "sensitivity",
         "layers",
         "listen",
         "untouched",
@@ -176,3 +178,29 @@ def test_undefined_scores_are_dashes_and_are_counted(bare_story: Story) -> None:
     line = {**empty, "gain": dict.fromkeys(("mean", "low", "high")), "utterances": 0, "undefined": 4}
     page = render(replace(bare_story, comparison={"metrics": {"stoi": line}, "groups": {}}))
     assert "4 without STOI" in page and words.DASH in page and not re.search(r"\b(None|nan)\b", page)
+
+
+def test_the_heat_map_has_a_cell_for_every_evaluation_and_a_ring_for_every_choice(story: Story) -> None:
+    row = next(row for row in story.rows if "sensitivity" in row["details"])
+    found, tolerance = row["details"]["sensitivity"], row["settings"]["tolerance"]
+    drawing = heat_map(found, tolerance)
+    within = [rise for _, _, rise in found["evaluated"] if rise <= tolerance]
+    assert drawing in render(story)
+    assert drawing.count("<rect") == len(found["evaluated"])
+    assert drawing.count('class="within"') == len(within)
+    assert drawing.count("<circle") == len(found["ratios"])
+    assert all(f">{name}</text>" in drawing for name in found["ratios"])
+    rings = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', drawing)]
+    assert rings == sorted(rings, reverse=True) and len(set(rings)) == len(rings)
+
+
+def test_a_higher_rise_is_drawn_stronger(story: Story) -> None:
+    rises = {0.1: -1.0, 0.2: 1e-3, 0.3: 1e-2, 0.4: 1.0, 0.5: float("inf")}
+    evaluated = [("a", ratio, rise) for ratio, rise in rises.items()]
+    drawing = heat_map({"ratios": {"a": 0.2}, "evaluated": evaluated}, None)
+    opacities = [float(opacity) for opacity in re.findall(r'fill-opacity="([0-9.]+)"', drawing)]
+    assert opacities == sorted(opacities) and opacities[0] < opacities[2] < opacities[3] == opacities[4] == 1
+
+
+def test_a_tensor_of_any_name_stays_text() -> None:
+    assert "<script" not in heat_map({"ratios": {"<script>": 0.5}, "evaluated": [("<script>", 0.5, 0.1)]}, 0.2)

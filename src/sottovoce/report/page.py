@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from sottovoce.report import plots, quality, sound, words
+from sottovoce.report import heat, plots, quality, sound, words
 from sottovoce.report.story import Example, Story, TensorRow
 
 SHOWN, WORTH = 24, 0.01  # at most so many tensors are in sight, each at least this share of the elements
@@ -18,6 +18,7 @@ LEADING = ("pesq_wb", "stoi", "si_sdr")  # the metrics of the headline and of th
 SECTIONS = (  # anchor, name in the menu, the part without which it is left out
     ("quality", "Before and after", "quality"),
     ("stages", "Stages", "plots"),
+    ("sensitivity", "Sensitivity", "searches"),
     ("layers", "Tensors", "layers"),
     ("listen", "Listen", "examples"),
     ("untouched", "Not compressed", "untouched"),
@@ -38,6 +39,7 @@ def render(story: Story) -> str:
         "range_db": sound.RANGE_DB,
         **_quality(story),
         **_stages(story),
+        "searches": _searches(story.rows),
         **_layers(story),
         "examples": [_example(example) for example in story.examples],
         "untouched": _untouched(story.tensors),
@@ -115,6 +117,21 @@ def _plots(rows: Sequence[Mapping[str, Any]]) -> list[View]:
                 }
             )
     return drawings
+
+
+def _searches(rows: Sequence[Mapping[str, Any]]) -> list[View]:
+    """What the stages that measured how much each tensor can lose found."""
+    return [
+        {
+            "stage": row["stage"],
+            "tolerance": row.get("settings", {}).get("tolerance"),
+            "svg": Markup(heat.heat_map(found, row.get("settings", {}).get("tolerance"))),
+            "alt": heat.told(found),
+            **{key: found.get(key) for key in ("evaluations", "utterances", "whole")},
+        }
+        for row in rows
+        if (found := row.get("details", {}).get("sensitivity"))
+    ]
 
 
 def _told(metric: words.Metric, points: Sequence[plots.Point]) -> str:
