@@ -1,0 +1,59 @@
+"""Layers with channels last against those of torch with channels first."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sottovoce.models.layers import BatchNorm, FrameConv, FrameConvTranspose, Prelu, TimeConv
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "pad", "extra", "bins"), [
+    ((1, 3), 2, 0, 0, 4), ((1, 3), 2, 0, 1, 19), ((2, 5), 2, 1, 0, 9), ((2, 5), 2, 1, 1, 79), ((2, 5), 1, 2, 0, 20),
+    ((3, 2), 3, 0, 2, 5), ((1, 1), 1, 0, 0, 3),
+])
+def test_a_transposed_convolution_is_torchs_cut_to_its_frames(
+    kernel: tuple[int, int], stride: int, pad: int, extra: int, bins: int
+) -> None:
+    layer, x = FrameConvTranspose(5, 4, kernel, stride, pad, extra), torch.randn(2, 7, bins, 5)
+    wanted = F.conv_transpose2d(x.permute(0, 3, 1, 2), layer.weight, layer.bias, (1, stride), (0, pad), (0, extra))
+    assert torch.allclose(layer(x), wanted[:, :, :7].permute(0, 2, 3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "pad"), [((1, 3), 2, 0), ((2, 5), 2, 2), ((3, 1), 1, 0)])
+def test_a_convolution_sees_the_past_only(kernel: tuple[int, int], stride: int, pad: int) -> None:
+    layer, x = FrameConv(3, 4, kernel, stride, pad), torch.randn(1, 6, 11, 3)
+    wanted = F.conv2d(F.pad(x.permute(0, 3, 1, 2), (0, 0, kernel[0] - 1, 0)), layer.weight, layer.bias, (1, stride),
+                      (0, pad))
+    assert torch.allclose(layer(x), wanted.permute(0, 2, 3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(("outputs", "dilation", "groups"), [(6, 4, 6), (6, 1, 1), (8, 2, 2)])
+def test_a_convolution_along_time_is_torchs(outputs: int, dilation: int, groups: int) -> None:
+    layer, x = TimeConv(6, outputs, 3, dilation, groups), torch.randn(2, 30, 6)
+    padded = F.pad(x.transpose(1, 2), (2 * dilation, 0))
+    wanted = F.conv1d(padded, layer.weight, layer.bias, dilation=dilation, groups=groups)
+    assert torch.allclose(layer(x), wanted.transpose(1, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 9, 5, 3), (4, 9, 3)])
+def test_a_batch_norm_is_torchs_in_training_and_after(shape: tuple[int, ...]) -> None:
+    ours, theirs = BatchNorm(3), torch.nn.BatchNorm1d(3)
+    for _ in range(5):
+        x = torch.randn(shape) * 3 + 1
+        assert torch.allclose(ours(x), theirs(x.flatten(0, -2)).view(shape), atol=1e-5)
+    ours.eval(), theirs.eval()
+    assert torch.allclose(ours(x), theirs(x.flatten(0, -2)).view(shape), atol=1e-5)
+
+
+def test_a_prelu_and_its_gradients_are_torchs() -> None:
+    ours, theirs = Prelu(), torch.nn.PReLU()
+    one, two = (torch.linspace(-2, 2, 11).requires_grad_() for _ in range(2))
+    for layer, x in ((ours, one), (theirs, two)):
+        layer(x).square().sum().backward()
+    assert torch.equal(ours(one), theirs(two)) and torch.allclose(one.grad, two.grad)
+    assert torch.allclose(ours.weight.grad, theirs.weight.grad)
