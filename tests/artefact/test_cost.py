@@ -7,6 +7,8 @@ from sottovoce.artefact import Artefact
 from sottovoce.artefact.cost import costs, frame_rate, multiply_adds
 from sottovoce.artefact.shrink import shrink
 from sottovoce.errors import FormatError
+from sottovoce.models import build
+from sottovoce.packing import pack
 
 FRAMES_OF_4_S = 4.01                     # seconds: Tan and Wang have 401 frames for 4 s
 
@@ -71,10 +73,6 @@ PUBLISHED = {        # of Tan and Wang 2021, Table III, in 10^9 for 4 s, and by 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_totals(name: str) -> None:
-    pytest.importorskip("torch")
-    from sottovoce.models import build
-    from sottovoce.packing import pack
-
     total, more = PUBLISHED[name]
     artefact = pack(build(name), {"sample_rate": 16_000})
     dense, nonzero = multiply_adds(artefact, FRAMES_OF_4_S)

@@ -1,17 +1,20 @@
 """Shrinking: the same output, really smaller tensors, and nothing taken that somebody needs."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import toy
 from sketch import BINS, Sketch, holes, in_forms
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.features import RULES
 from sottovoce.artefact.file import decode, encode
-from sottovoce.artefact.graph import OPS
+from sottovoce.artefact.graph import OPS, Node
 from sottovoce.artefact.shrink import shrink
-from sottovoce.artefact.stored import Codebook, Sparse
+from sottovoce.artefact.stored import Codebook, Dense, Sparse
+from sottovoce.packing import pack
 from sottovoce.runtime import Session
 
 
@@ -21,10 +24,12 @@ def shapes(artefact: Artefact) -> dict[str, tuple[int, ...]]:
 
 def same(before: Artefact, after: Artefact) -> bool:
     """Whether two models say the same, offline and frame by frame, after a round trip through the file."""
-    waveform = np.random.default_rng(9).normal(0, 1, (2, 80)).astype(np.float32)
-    wanted, session = Session(before).run(waveform), Session(decode(encode(after)))
-    frames = [session.step(waveform[:, start : start + 4]) for start in range(0, 80, 4)]
-    streamed = np.concatenate([*frames, session.step(np.zeros((2, 4), np.float32))], 1)[:, session.delay :]
+    session = Session(decode(encode(after)))
+    hop, delay = session.hop, session.delay
+    waveform = np.random.default_rng(9).normal(0, 1, (2, 20 * hop)).astype(np.float32)
+    wanted = Session(before).run(waveform)
+    frames = [session.step(waveform[:, start : start + hop]) for start in range(0, 20 * hop, hop)]
+    streamed = np.concatenate([*frames, session.step(np.zeros((2, delay), np.float32))], 1)[:, delay:]
     return bool(np.abs(session.run(waveform) - wanted).max() < 1e-5 and np.abs(streamed - wanted).max() < 1e-5)
 
 
@@ -285,12 +290,38 @@ def test_tensors_that_two_nodes_share_stay_whole_for_both() -> None:
     one = sketch.linear("magnitude", sketch.normal(4, BINS))
     two = sketch.linear(one, np.zeros((1, 4)))
     shared = {role: "linear2." + role for role in ("weight", "bias")}
-    sketch.nodes[3] = type(sketch.nodes[3])("linear", two, ("magnitude",), shared)
+    sketch.nodes[3] = Node("linear", two, ("magnitude",), shared)
     outputs = [sketch.linear(x, holes(sketch.normal(2, 4), columns=columns))
                for x, columns in ((one, [0, 1]), (two, [1, 2]))]
     artefact = sketch.mask(sketch.add("concat", *outputs), 4)
     small = shrink(artefact)
     assert shapes(small)["linear2.weight"] == (3, BINS) and same(artefact, small)
+
+
+def test_a_bias_that_two_nodes_share_takes_up_nothing() -> None:
+    sketch = Sketch()
+    one = sketch.linear("magnitude", holes(sketch.normal(3, BINS), rows=[1]))
+    upper = [sketch.linear(x, sketch.normal(3, size)) for x, size in ((one, 3), ("magnitude", BINS))]
+    roles = {"weight": f"{upper[1]}.weight", "bias": f"{upper[0]}.bias"}
+    sketch.nodes[-1] = Node("linear", upper[1], ("magnitude",), roles)
+    artefact = sketch.mask(sketch.add("concat", *upper), 6)
+    small = shrink(artefact)
+    assert shapes(small)["linear2.weight"] == (3, BINS) and same(artefact, small)
+
+
+@pytest.mark.parametrize(("name", "settings"), toy.MODEL_CASES)
+def test_models_with_holes(name: str, settings: dict[str, Any]) -> None:
+    random, tensors = np.random.default_rng(0), {}
+    artefact = pack(toy.built(name, settings), {"sample_rate": 16_000})
+    for tensor, stored in artefact.tensors.items():
+        values = stored.to_array().copy()
+        if values.ndim > 1:
+            gone = random.random(values.shape[: 1 + (values.ndim > 2)]) < 0.3
+            values[gone] = 0
+            values[:, random.random(values.shape[1]) < 0.6] = 0
+        tensors[tensor] = Dense(values)
+    pruned = Artefact(artefact.graph, tensors, artefact.meta)
+    assert shrink(pruned) is not pruned and same(pruned, shrink(pruned))
 
 
 def linear_block(sketch: Sketch, x: str, size: int) -> tuple[str, int]:
@@ -318,8 +349,9 @@ def depthwise_block(sketch: Sketch, x: str, size: int) -> tuple[str, int]:
 
 def convolution_block(sketch: Sketch, x: str, size: int) -> tuple[str, int]:
     pad = int(sketch.random.integers(0, 2))
-    x = sketch.add("unsqueeze", sketch.linear(x, pruned(sketch, 7, size)))
-    x = sketch.conv("conv2d", x, pruned(sketch, 4, 1, 2, 3), stride=2, pad=1)                # [4, 4]
+    deep = int(sketch.random.integers(1, 3))
+    x = sketch.add("unflatten", sketch.linear(x, pruned(sketch, 7 * deep, size)), size=deep)
+    x = sketch.conv("conv2d", x, pruned(sketch, 4, deep, 2, 3), stride=2, pad=1)             # [4, 4]
     skip = sketch.add("scale_shift", x, tensors={"scale": sketch.normal(4), "shift": sketch.normal(4)})
     x = sketch.conv("conv2d", sketch.add("elu", skip), pruned(sketch, 3, 4, 1, 1 + 2 * pad), stride=1, pad=pad)
     x = sketch.add("concat", x, skip)                                                        # [4, 7]

@@ -48,8 +48,8 @@ class Features:
         self.tensors: dict[str, tuple[Axis | None, ...]] = {}
         self.readings: list[Reading] = []
         self.ties: list[tuple[Axis, Axis]] = []
-        self.fixed: list[bool] = []                                              # by number
-        self.made = 0                                                            # indices so far
+        self.fixed = np.zeros(MOST, np.bool_)                                    # by number
+        self.numbers = self.indices = 0                                          # given out so far
         for node in graph.nodes:
             try:
                 self.values[node.name] = RULES[node.op](self, node, *(self.values[name] for name in node.inputs))
@@ -61,23 +61,21 @@ class Features:
     def new(self, count: int, fixed: bool = False) -> Axis:
         """An axis of new features."""
         self.claim(count)
-        self.fixed += [fixed] * count
-        return np.arange(len(self.fixed) - count, len(self.fixed))
+        self.numbers += count
+        axis = np.arange(self.numbers - count, self.numbers)
+        self.fixed[axis] = fixed
+        return axis
 
     def claim(self, count: int) -> None:
         """Refuse an axis of fewer than no indices, or more than a model could have."""
-        if not 0 <= count <= MOST - self.made:
+        if not 0 <= count <= MOST - self.indices:
             raise ValueError(f"an axis of {count} features")
-        self.made += count
+        self.indices += count
 
     def fix(self, *axes: Axis) -> None:
         """Nothing of these axes can be removed."""
         for axis in axes:
-            for number in axis:
-                self.fixed[number] = True
-
-    def is_fixed(self, axis: Axis) -> bool:
-        return all(self.fixed[number] for number in axis)
+            self.fixed[axis] = True
 
     def tie(self, one: Axis | None, two: Axis | None) -> None:
         """What is removed of one axis is removed of the other."""
@@ -214,7 +212,7 @@ def _flatten(features: Features, node: Node, x: Axes) -> Axes:
     *leading, outer, inner = x
     features.claim(len(outer) * len(inner))
     # One of the two axes has to stay whole, or there would be features of two numbers.
-    if features.is_fixed(inner):
+    if features.fixed[inner].all():
         return *leading, np.repeat(outer, len(inner))
     features.fix(outer)
     return *leading, np.tile(inner, len(outer))

@@ -78,7 +78,7 @@ def _read_by_someone(graph: Graph) -> Graph:
 
 def _needed(features: Features, constants: Constants, arrays: Arrays) -> Needed:
     """Which features have to stay; of every axis at least one does."""
-    needed = np.array(features.fixed, np.bool_)
+    needed = features.fixed[: features.numbers].copy()
     reads = []
     for reading in reversed(features.readings):
         varies = np.isnan(constants.replaceable(reading))
