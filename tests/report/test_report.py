@@ -107,6 +107,25 @@ def test_the_bytes_of_the_table_add_up_to_the_file(story: Story) -> None:
     assert "3.02 kB (2.1 % of the file)" in render(story)
 
 
+def test_a_smaller_tensor_is_shown_beside_what_it_was(story: Story, without: Without) -> None:
+    first, *rest = story.tensors
+    full = (2 * first.shape[0], *first.shape[1:])
+    page = render(without(tensors=[replace(first, full_shape=full), *rest]))
+    sizes = (" \N{MULTIPLICATION SIGN} ".join(map(str, shape)) for shape in (first.shape, full))
+    assert " of ".join(sizes) in page
+
+
+def test_multiply_adds_are_a_column_unless_the_ledger_is_too_old_to_have_them(story: Story, without: Without) -> None:
+    assert f'data-label="Mult-adds">{words.amount(story.rows[-1]["multiply_adds"])}<' in render(story)
+    old = [{key: value for key, value in row.items() if key != "multiply_adds"} for row in story.rows]
+    assert "Mult-adds" not in render(without(rows=old))
+
+
+@pytest.mark.parametrize(("count", "text"), [(None, words.DASH), (812, "812"), (999_700, "1.00 M"), (3.63e9, "3.63 G")])
+def test_amounts_have_three_figures(count: float | None, text: str) -> None:
+    assert words.amount(count) == text
+
+
 def test_markdown_has_the_headline_and_both_tables(story: Story, bare_story: Story) -> None:
     text = render_markdown(story)
     assert text.startswith("**28.2× smaller**")  # noqa: RUF001
