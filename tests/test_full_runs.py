@@ -1,7 +1,9 @@
 """The queue of full-size runs, on runs that are tiny or only pretend; what it makes of results."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import pytest
 import toy
 
 from sottovoce.errors import RecipeError, SottovoceError
+from sottovoce.ledger import Row
 from sottovoce.recipe import parse_recipe, parse_stages
 
 sys.path.insert(0, str(toy.ROOT / "benchmarks"))
@@ -20,7 +23,7 @@ from full import pages, status
 from full import queue as queues
 from full.one import make
 from full.queue import FullRun, Queue, read_runs, work
-from full.results import record, shipped_scores
+from full.results import record, shipped_scores, spent
 from full.tables import MISSING, Results
 
 LISTED = Queue(read_runs(toy.ROOT / "benchmarks/full/runs.toml"), toy.ROOT / "recipes/full", toy.ROOT / "runs/full",
@@ -150,6 +153,20 @@ def test_a_run_stays_taken_for_as_long_as_its_process_lives(queue: Queue) -> Non
         assert file is not None
 
 
+def test_a_queue_that_is_killed_leaves_its_run_at_work(queue: Queue) -> None:
+    child = os.fork()
+    if child == 0:
+        work(queue, lambda run: ["sleep", "60"], 1, lambda line: None)
+        os._exit(0)
+    while (pid := queues.holder(queue.directory(TEACHER))) is None:
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with queues.lock(queue.directory(TEACHER)) as file:
+        assert file is None and queue.state(TEACHER) == "running"
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_a_changed_recipe_is_not_done(queue: Queue) -> None:
     work(queue, pretend(queue), 1, lambda line: None)
     (queue.recipes / "lstm-teacher.toml").open("a").write("# changed\n")
@@ -199,6 +216,12 @@ def test_a_result_says_what_was_made_and_what_it_took(made: Queue) -> None:
     assert list(child["scores"]) == ["all", "-5 dB", "0 dB", "5 dB"]
     assert list(teacher["scores"]["all"]["si_sdr"]["against"]) == ["noisy"]
     assert child["scores"]["all"]["si_sdr"]["utterances"] == 6
+
+
+def test_the_time_of_a_stage_that_holds_others_is_theirs() -> None:
+    seconds = {"00-start": 1.0, "01-iterate/01.1-prune": 2.0, "01-iterate/01.2-train": 30.0, "01-iterate": 5.0}
+    rows = [Row(stage, "any", {}, 0, 0, 0, 0, {}, steps=7, seconds=value) for stage, value in seconds.items()]
+    assert spent(rows) == (28, 33.0)
 
 
 def test_the_difference_is_that_of_the_means(made: Queue) -> None:

@@ -96,7 +96,6 @@ def test_in_a_batch_the_good_are_done_and_the_bad_are_listed(sottovoce: Callable
 @pytest.mark.parametrize(("options", "message"), [
     (["--wet", "1.5"], "wet: expected a share in 0..1, got 1.5"),
     (["--atten-lim", "-1"], "attenuation limit: expected 0 dB or more, got -1.0"),
-    (["-m", "none.sotto"], "none.sotto: expected a .sotto file, got: No such file or directory"),
     ([], "enhance: expected -o FILE or -o FOLDER, got none"),
 ])
 def test_an_impossible_option_is_named(options: list[str], message: str, sottovoce: Callable, model: Path,
