@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 import toy
 
+from sottovoce.checkpoints import save_tensors
 from sottovoce.errors import RecipeError, SottovoceError
 from sottovoce.ledger import Row
 from sottovoce.recipe import parse_recipe, parse_stages
@@ -185,11 +187,10 @@ def test_what_is_left_is_estimated_from_what_was_measured(queue: Queue) -> None:
     standings = [status.standing(queue, run) for run in queue.runs]
     assert [one.planned for one in standings] == [3, 4, 3]
     assert status.seconds_left(standings) == (0, ["gcrn", "lstm"])
-    told = {"stage": "01-train", "step": 1, "steps": 3, "seconds_per_step": 2.0}
-    queue.directory(TEACHER).mkdir(parents=True)
-    (queue.directory(TEACHER) / "working.json").write_text(json.dumps(told))
+    progress = queue.directory(TEACHER) / "stages" / "01-train.progress.safetensors"
+    save_tensors(progress, {"tally": torch.tensor([1, 2.0, 0, 0, 0], dtype=torch.float64)})
     standings = [status.standing(queue, run) for run in queue.runs]
-    assert standings[0].note == "01-train: 1 of 3"
+    assert standings[0].note == "01-train: step 1" and standings[0].steps == 1
     assert status.seconds_left(standings) == (2 * 2.0 + 4 * 2.0, ["lstm"])
 
 

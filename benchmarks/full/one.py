@@ -2,51 +2,16 @@
 
 import hashlib
 import json
-import time
-from pathlib import Path
 
 from full.queue import FullRun, Queue
 from full.results import record
 from full.scores import noisy_scores, scores_of
 from sottovoce.errors import SottovoceError
 from sottovoce.files import write_text
-from sottovoce.ledger import Row
 from sottovoce.metrics.statistics import compare
 from sottovoce.proof import prove
 from sottovoce.run import Run, check, compress
 from sottovoce.terminal import Shown
-
-SAY_SECONDS = 5.0
-
-
-class Told(Shown):
-    """Prints a line for every stage, and keeps where the fit at work stands in working.json."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
-        self.file = directory / "working.json"
-        self.place = ""
-        self.said = 0.0
-        self.first: tuple[int, float] | None = None      # step and time at which this process began with the fit
-
-    def stage(self, name: str) -> None:
-        super().stage(name)
-        self.place, self.first = name, None
-
-    def step(self, step: int, steps: int, loss: float) -> None:
-        super().step(step, steps, loss)
-        now = time.monotonic()
-        if self.first is None:
-            self.first = step, now
-        elif now - self.said > SAY_SECONDS:
-            pace = (now - self.first[1]) / (step - self.first[0])
-            told = {"stage": self.place, "step": step, "steps": steps, "seconds_per_step": pace}
-            write_text(self.file, json.dumps(told))
-            self.said = now
-
-    def row(self, row: Row) -> None:
-        super().row(row)
-        self.file.unlink(missing_ok=True)
 
 
 def make(queue: Queue, run: FullRun) -> None:
@@ -56,11 +21,11 @@ def make(queue: Queue, run: FullRun) -> None:
     """
     recipe, directory = queue.recipe(run), queue.directory(run)
     list(check(recipe))
-    with Told(directory) as told:
-        at_work = Run(recipe, directory, told)
+    with Shown() as shown:
+        at_work = Run(recipe, directory, shown)
         _same_beginning(queue, run)
         compress(at_work)
-        told.stage("test list")
+        shown.stage("test list")
         own, noisy = scores_of(queue, run), noisy_scores(queue, run)
         if recipe.model.checkpoint is not None and (teacher := queue.teacher(run)) is not None:
             comparison = compare(noisy, scores_of(queue, teacher), own, recipe.task.groups("test"))

@@ -4,8 +4,8 @@
         lock               held by whoever makes the run, with its process id
         log.txt            what the run said
         failure.txt        why its last attempt ended
-        working.json       where the fit at work stands
-        scores/            per utterance, of the test list
+        began.json         of which models the run has begun
+        test.json          the scores of the test list, utterance by utterance
 """
 
 import fcntl

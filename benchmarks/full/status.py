@@ -1,15 +1,16 @@
 """How the queue stands: a table of the runs, and an estimate of the work that is left."""
 
-import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import safetensors
 from rich.markup import escape
 from rich.table import Table
 
 from full.queue import FullRun, Queue
 from sottovoce.errors import SottovoceError
-from sottovoce.ledger import Row, read_ledger
+from sottovoce.ledger import read_ledger
 
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "blocked": "red", "waiting": "dim", "ready": "yellow"}
 
@@ -33,22 +34,29 @@ class Standing:
 
 def standing(queue: Queue, run: FullRun) -> Standing:
     """From what the run has left in its directory."""
-    directory, state = queue.directory(run), queue.state(run)
-    rows = [row for row in read_ledger(directory / "ledger.jsonl") if row.steps]
-    steps, note, paces = sum(row.steps for row in rows), "", _paces(rows)
-    working = directory / "working.json"
-    if working.is_file():
-        now = json.loads(working.read_text())
-        steps += now["step"]
-        paces = [now["seconds_per_step"]]
-        note = f"{now['stage']}: {now['step']} of {now['steps']}"
+    directory, state, note = queue.directory(run), queue.state(run), ""
+    fits = [(row.steps, row.seconds) for row in read_ledger(directory / "ledger.jsonl") if row.steps]
+    for progress in sorted((directory / "stages").rglob("*.progress.safetensors")):
+        fits.append(_half_done(progress))
+        note = f"{progress.name.removesuffix('.progress.safetensors')}: step {fits[-1][0]}"
     if state == "failed":
         note = (directory / "failure.txt").read_text()
+    steps, seconds = (sum(column) for column in zip(*[(0, 0.0), *fits], strict=True))
     try:
         planned = sum(planned_steps(stage) for _, stage in queue.recipe(run).stages)
     except SottovoceError as error:
-        return Standing(run, state, steps, None, None, str(error))
-    return Standing(run, state, steps, planned, sum(paces) / len(paces) if paces else None, note)
+        return Standing(run, state, int(steps), None, None, str(error))
+    return Standing(run, state, int(steps), planned, seconds / steps if steps else None, note)
+
+
+def _half_done(progress: Path) -> tuple[int, float]:
+    """Steps and seconds of a fit at work, as of its last checkpoint."""
+    try:
+        with safetensors.safe_open(str(progress), framework="pt") as file:
+            step, seconds = file.get_tensor("tally").tolist()[:2]
+    except (OSError, safetensors.SafetensorError):       # it has just ended
+        return 0, 0.0
+    return int(step), seconds
 
 
 def planned_steps(stage: Any) -> int:
@@ -84,7 +92,3 @@ def table(standings: list[Standing]) -> Table:
         pace = "-" if one.pace is None else f"{one.pace:.2f}"
         view.add_row(one.run.name, one.run.kind, f"[{COLOURS[one.state]}]{one.state}[/]", done, pace, escape(one.note))
     return view
-
-
-def _paces(rows: list[Row]) -> list[float]:
-    return [row.seconds / row.steps for row in rows]
