@@ -23,6 +23,7 @@ Split = Literal["dev", "test"]
 Where = Mapping[str, Any]
 Array = NDArray[np.float32]
 LossOn = Literal["compressed", "magnitude", "spectrum", "ideal_ratio", "waveform"]
+MOST_DB = 40.0           # a ratio of signal to noise that is as good as any
 METRICS = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "dnsmos")
 
 
@@ -102,7 +103,7 @@ class Enhance:
     batch: int = 16                                      # mixtures a step
     workers: int = 1                                     # processes that make batches
     loss_on: LossOn = "compressed"
-    snr_weight: float = 0.0                              # in the loss, of the waveform's signal-to-noise ratio in dB
+    snr_weight: float = 0.0                              # in the loss, of each dB that the waveform is short of 40
     dev: Evaluation | None = None                        # scored after every stage
     test: Evaluation | None = None                       # scored at the end
 
@@ -125,7 +126,7 @@ class Enhance:
         return mixture_batches(self.mixer, seed, size=self.batch, start=start, stride=stride, workers=self.workers)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Distance on what `loss_on` names, less `snr_weight` times the signal-to-noise ratio."""
+        """Distance on what `loss_on` names, and `snr_weight` times the decibels that the output is short of 40."""
         return self._distance(outputs, batch.targets[0], batch.inputs[0])
 
     def imitation(self, outputs: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
@@ -136,7 +137,7 @@ class Enhance:
         distance = squared_error(estimate, reference, mixture, self.loss_on)
         if self.snr_weight == 0:
             return distance
-        return distance - self.snr_weight * signal_to_noise(estimate, reference)
+        return distance + self.snr_weight * (MOST_DB - signal_to_noise(estimate, reference))
 
     @property
     def has_test(self) -> bool:
@@ -217,8 +218,8 @@ def squared_error(estimate: Tensor, reference: Tensor, mixture: Tensor, on: Loss
 
 def signal_to_noise(estimate: Tensor, reference: Tensor) -> Tensor:
     """Mean ratio of the reference's power to that of the error, waveforms [batch, samples], dB, at most 40."""
-    power = reference.square().mean(-1)
-    return 10 * torch.log10((power + 1e-8) / ((estimate - reference).square().mean(-1) + 1e-4 * power + 1e-8)).mean()
+    power, least = reference.square().mean(-1), 10 ** (-MOST_DB / 10)
+    return 10 * torch.log10((power + 1e-8) / ((estimate - reference).square().mean(-1) + least * power + 1e-8)).mean()
 
 
 _FLOOR = 1e-4        # power 60 dB below a typical bin's: bounds the gradient of the power 0.3 near silence
