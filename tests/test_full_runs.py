@@ -86,15 +86,13 @@ def states(queue: Queue, since: float = 0.0) -> list[str]:
 
 def test_the_list_holds_every_run_of_both_works() -> None:
     names = [run.name for run in LISTED.runs]
-    models, variants = ("gcrn", "lstm", "fdnn", "tcnn"), ("teacher", "c1", "c2", "ipkd", "dense", "small")
+    models, variants = ("gcrn", "lstm", "fdnn", "tcnn"), ("teacher", "c1", "ipkd", "dense", "c2", "small")
     ablations = ("no-distill", "dense-teacher", "one-shot", "global")
-    assert names == [f"{m}-{v}" for m in models for v in variants] + [f"gcrn-{v}" for v in ablations]
+    assert names == [f"{m}-{v}" for v in variants for m in models] + [f"gcrn-{v}" for v in ablations]
 
 
 @pytest.mark.parametrize("run", LISTED.runs, ids=lambda run: run.name)
 def test_a_recipe_of_the_list_is_sound_and_begins_where_the_list_says(run: FullRun) -> None:
-    if not (LISTED.recipes / f"{run.name}.toml").is_file():
-        pytest.skip("no recipe yet")
     recipe = LISTED.recipe(run)
     assert recipe.task.has_test and recipe.stages
     if recipe.model.checkpoint is not None:

@@ -27,8 +27,7 @@ from sottovoce.settings import from_table
 
 POLL_SECONDS = 10.0
 
-# Tensors of a hundred megabytes come and go at every step. Memory that is kept costs no page faults, which would take
-# up to a third of the time.
+# Tensors of a hundred megabytes come and go at every step; memory that is kept costs no page faults.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(32 << 30)}
 State = Literal["done", "running", "failed", "blocked", "waiting", "ready"]
 
