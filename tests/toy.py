@@ -35,6 +35,8 @@ STAGE_TABLES: dict[str, str] = {
     "half": "",
     "iterate": 'rounds = 2\nstages = [{ kind = "prune", ratio = 0.3 }, '
                '{ kind = "distill", steps = 3, teacher = "previous", l1 = "auto" }]',
+    "budget": 'size = "4 kB"\nrounds = 1\nvalues = 8\nutterances = 2\n'
+              'stages = [{ kind = "distill", steps = 3, teacher = "previous" }]',
 }
 
 TASK = """

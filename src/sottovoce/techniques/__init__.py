@@ -1,5 +1,6 @@
 """How a model gets smaller: one file a technique, and the two tables that list them."""
 
+from sottovoce.techniques.budget import Budget
 from sottovoce.techniques.cluster import Cluster, Codebook
 from sottovoce.techniques.distill import Distill
 from sottovoce.techniques.half import Half, HalfPrecision
@@ -15,6 +16,7 @@ STAGES: dict[str, type] = {
     "cluster": Cluster,
     "half": HalfPrecision,
     "iterate": Iterate,
+    "budget": Budget,
 }
 
 FORMS: dict[str, type[WeightForm]] = {       # by these names they are found again in a checkpoint
