@@ -91,8 +91,8 @@ def test_what_was_pruned_no_longer_counts() -> None:
 def test_sizes_are_those_of_the_paper() -> None:
     model = layers()
     l1, group = sizes(model)
-    assert l1 == pytest.approx(float(by_the_paper(weights(model), 1.0, 0.0)), rel=1e-5)
-    assert group == pytest.approx(float(by_the_paper(weights(model), 0.0, 1.0)), rel=1e-5)
+    assert l1 == pytest.approx(by_the_paper(weights(model), 1.0, 0.0).item(), rel=1e-5)
+    assert group == pytest.approx(by_the_paper(weights(model), 0.0, 1.0).item(), rel=1e-5)
 
 
 def test_auto_makes_each_penalty_a_tenth_of_the_loss() -> None:
