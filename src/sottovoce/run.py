@@ -39,7 +39,7 @@ from sottovoce.recipe import Recipe, Stage
 from sottovoce.techniques.context import Teacher
 from sottovoce.techniques.snapshot import Snapshot, restore, snapshot
 from sottovoce.techniques.weights import learned, plain, weights
-from sottovoce.training import Fitted, Loss, Penalty, Schedule, fit
+from sottovoce.training import Fitted, Loss, Penalty, Schedule, fit, forward
 
 START = "00-start"
 
@@ -166,8 +166,9 @@ class Run:
 
     def validation_loss(self, model: nn.Module) -> float:
         """The task's loss over batches of the development list."""
+        model.eval()             # a model just read is as built: training
         with torch.no_grad():
-            losses = [float(self.task.loss(model(*batch.inputs), batch)) for batch in self.task.fixed("dev")]
+            losses = [float(self.task.loss(forward(model, batch.inputs), batch)) for batch in self.task.fixed("dev")]
         return sum(losses) / len(losses)
 
     def validation_batches(self, utterances: int) -> list[Any]:

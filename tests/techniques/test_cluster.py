@@ -168,3 +168,13 @@ def test_in_a_run_the_ledger_has_what_each_tensor_got(tmp_path: Path) -> None:
     assert set(noted) == {weight.name for weight in weights(model)}
     assert all(row.keys() == {"values", "entropy", "rise"} and row["rise"] < 0.01 for row in noted.values())
     assert {row["values"] for row in noted.values()} <= set(range(1, 257))
+
+
+def test_the_validation_loss_is_that_of_the_model_in_use(tmp_path: Path) -> None:
+    run = Run(toy.recipe("", tmp_path), tmp_path / "run")
+    model = run.start()
+    dropped = model.output.register_forward_pre_hook(
+        lambda layer, inputs: torch.nn.functional.dropout(inputs[0], 0.9, layer.training)
+    )
+    assert run.validation_loss(model) == run.validation_loss(model)
+    dropped.remove()
