@@ -1,10 +1,14 @@
 """The search ends where trying every ratio would, and an allocation is the best there is."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from sottovoce.data.batches import Batch
+from sottovoce.run import Run
 from sottovoce.techniques.sensitivity import CURVE, STEPS, Offer, allocate, bearable, curve
 
 
@@ -77,3 +81,13 @@ def test_where_the_cost_cannot_be_reached_all_is_given() -> None:
     tensors = {"a": [Offer(10, 0), Offer(5, 1)], "b": [Offer(10, 0), Offer(4, 9)]}
     assert [offer.cost for offer in allocate(tensors, 1).values()] == [5, 4]
     assert [offer.cost for offer in allocate(tensors, 20).values()] == [10, 10]
+
+
+@pytest.mark.parametrize(("asked", "wanted"), [(3, [1, 5, 8]), (5, [1, 3, 5, 7, 9]), (10, list(range(10))),
+                                               (99, list(range(10)))])
+def test_utterances_are_spread_over_the_list(asked: int, wanted: list[int]) -> None:
+    numbers = [torch.arange(first, min(first + 4, 10)) for first in (0, 4, 8)]
+    task = SimpleNamespace(fixed=lambda split: [Batch((part,), (-part,)) for part in numbers])
+    chosen = Run.validation_batches(SimpleNamespace(task=task), asked)           # type: ignore[arg-type]
+    assert torch.cat([batch.inputs[0] for batch in chosen]).tolist() == wanted
+    assert all(torch.equal(batch.targets[0], -batch.inputs[0]) and len(batch.inputs[0]) for batch in chosen)
