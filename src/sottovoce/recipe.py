@@ -87,7 +87,7 @@ def parse_stages(tables: object, where: str, base: Path) -> tuple[tuple[str, Sta
         if isinstance(table, Mapping) and table.get("kind") in STAGES:
             place += f" ({table['kind']})"
         inner: dict[str, Any] = {}
-        if isinstance(table, Mapping) and table.get("kind") == "iterate":
+        if isinstance(table, Mapping) and table.get("kind") in ("iterate", "budget"):
             table = dict(table)
             inner["stages"] = parse_stages(table.pop("stages", []), place, base)
         stages.append(_named(STAGES, "kind", table, place, base, inner))

@@ -49,7 +49,7 @@ def test_validate_says_what_a_run_would_begin_with(sottovoce: Callable, recipe: 
     assert (outcome.status, outcome.err) == (0, "")
     assert "model lstm: 7497 parameters, untrained" in outcome.out
     assert "stage 6 (iterate): stage 1 (prune): lstm.weight_hh_l0, " in outcome.out
-    assert outcome.out.endswith(f"{path}: sound, 6 stages\n")
+    assert outcome.out.endswith(f"{path}: sound, {len(toy.STAGE_TABLES)} stages\n")
 
 
 NEEDED = {"quickstart": "sample/teacher.safetensors", "teacher_lstm": "corpus/speech.jsonl"}
