@@ -124,6 +124,14 @@ def test_a_model_from_a_file_may_be_changed(tmp_path: Path) -> None:
     assert recipe.model.checkpoint == tmp_path / "recipes" / "other.st"
 
 
+def test_a_task_from_a_file_may_be_changed(tmp_path: Path) -> None:
+    path = parts(tmp_path, '[model]\nname = "lstm"', more='[task]\nfrom = "task.toml"\nloss_on = "waveform"')
+    path.write_text(path.read_text().replace("task.toml", "more.toml"))
+    task = read_recipe(path).task
+    assert task.loss_on == "waveform"
+    assert task.dev.plans == tmp_path / "parts" / "lists" / "dev.jsonl" and task.speech.path.is_file()
+
+
 def test_a_change_in_an_included_file_makes_another_run(tmp_path: Path) -> None:
     from sottovoce.run import Run
 

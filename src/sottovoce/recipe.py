@@ -45,6 +45,7 @@ class Recipe:
 
 
 _KEYS = ("name", "seed", "model", "task", "stages")
+_PATHS = ("checkpoint", "path", "plans")     # what holds a path, in the tables of models and tasks
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -136,16 +137,20 @@ def _part(key: str, given: object, where: str, base: Path, files: Mapping[Path, 
         return _part(key, table.get(key), str(path), path.parent, {**files, path.resolve(): f"# {given}\n{text}"})
     if not isinstance(given, dict):
         raise RecipeError(f"{where}: expected a table [{key}], got {given!r}")
-    if key != "model" or "from" not in given:
+    if "from" not in given:
         return _Part(given, where, base, files)
     if not isinstance(given["from"], str):
         raise RecipeError(f"{where}: {key}: from: expected a path, got {given['from']!r}")
     kept = _part(key, given["from"], where, base, files)
-    table = dict(kept.table)
-    if isinstance(table.get("checkpoint"), str):
-        table["checkpoint"] = str(Path(kept.base, table["checkpoint"]).resolve())
     changes = {name: value for name, value in given.items() if name != "from"}
-    return _Part({**table, **changes}, where, base, kept.files)
+    return _Part({**_resolved(kept.table, kept.base), **changes}, where, base, kept.files)
+
+
+def _resolved(table: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """The table with its paths made absolute, so that it can stand in a file of another folder."""
+    paths = {name: str(Path(base, table[name]).resolve()) for name in _PATHS if isinstance(table.get(name), str)}
+    inner = {name: _resolved(value, base) for name, value in table.items() if isinstance(value, dict)}
+    return {**table, **inner, **paths}
 
 
 def _named(known: Mapping[str, type], key: str, table: object, where: str, base: Path,
