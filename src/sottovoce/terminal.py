@@ -64,6 +64,10 @@ class Shown(Watcher):
         kept = row.nonzeros / max(1, row.parameters)
         wait = f"  waiting for data {row.data_wait:.0%}" if row.steps else ""
         say(f"{row.stage:<24} {size(row.bytes):>9}  {kept:>4.0%} nonzero  {scores}  {row.seconds:.0f} s{wait}")
+        for name, said in row.details.items():           # in words: why it stopped, what could not be done
+            for text in said if isinstance(said, list) else [said]:
+                if isinstance(text, str):
+                    say(f"    {name}: {text}")
 
 
 def comparison(table: Mapping[str, Any]) -> Table:
