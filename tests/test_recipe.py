@@ -53,7 +53,7 @@ WRONG = [
     (stage('kind = "distill"\nsteps = 5\nteacher = "me"'),
      "r.toml: stage 1 (distill): teacher: expected one of dense, previous, got 'me'"),
     (stage('kind = "cluster"\nvalues = 1'), "r.toml: stage 1 (cluster): values must be 2..4096, got 1"),
-    (stage('kind = "iterate"'), "r.toml: stage 1 (iterate): stages: expected at least one stage to repeat"),
+    (stage('kind = "iterate"'), "r.toml: stage 1 (iterate): stages: expected at least one stage"),
     (stage('kind = "iterate"\nsize = "3 lbs"\nstages = [{kind = "prune", ratio = 0.5}]'),
      "r.toml: stage 1 (iterate): size: expected a number and one of B, kB"),
     (stage('kind = "iterate"\nstages = [{kind = "prune", ratio = 7}]'),

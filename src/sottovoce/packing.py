@@ -15,6 +15,7 @@ from sottovoce.artefact.graph import Graph, Node
 from sottovoce.artefact.stored import Dense, Stored
 from sottovoce.errors import SottovoceError
 from sottovoce.models import frontend, layers
+from sottovoce.techniques.tracing import Tracer
 from sottovoce.techniques.weights import Weight, learned, plain
 
 _FUNCTIONS: dict[Any, str] = {
@@ -59,15 +60,10 @@ def _folded(norm: layers.BatchNorm) -> dict[str, NDArray[Any]]:
     return {"scale": scale.astype(kind), "shift": shift.astype(kind)}
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return not any(True for _ in module.children()) or super().is_leaf_module(module, name)
-
-
 def trace(model: nn.Module) -> Graph:
     """What the model computes; modules of the front end and of torch.nn are single operations."""
     builder = _Builder(model)
-    for node in _Tracer().trace(model).nodes:
+    for node in Tracer().trace(model).nodes:
         builder.add(node)
     return Graph(tuple(builder.inputs), tuple(builder.outputs), tuple(builder.nodes))
 

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,11 +88,15 @@ def parse_stages(tables: object, where: str, base: Path) -> tuple[tuple[str, Sta
         if isinstance(table, Mapping) and table.get("kind") in STAGES:
             place += f" ({table['kind']})"
         inner: dict[str, Any] = {}
-        if isinstance(table, Mapping) and table.get("kind") in ("iterate", "budget"):
+        if isinstance(table, Mapping) and "stages" in _fields(STAGES.get(str(table.get("kind")))):
             table = dict(table)
             inner["stages"] = parse_stages(table.pop("stages", []), place, base)
         stages.append(_named(STAGES, "kind", table, place, base, inner))
     return tuple(stages)
+
+
+def _fields(stage: type | None) -> list[str]:
+    return [] if stage is None else [field.name for field in fields(stage)]
 
 
 def _read(path: Path) -> str:

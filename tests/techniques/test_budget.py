@@ -113,7 +113,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({}, "give size or ratio"),
     ({"size": "900"}, "expected a number and one of"),
     ({"ratio": 0.5}, "ratio must be above 1, got 0.5"),
-    ({"ratio": 4, "stages": ()}, "expected at least one stage of training"),
+    ({"ratio": 4, "stages": ()}, "expected at least one stage"),
     ({"ratio": 4, "values": 1}, "values must be 2..4096, got 1"),
     ({"ratio": 4, "max_drop": {"stoi": -1}}, "stoi must be a number, 0 or more"),
 ]

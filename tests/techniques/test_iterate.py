@@ -8,7 +8,7 @@ import toy
 from sottovoce.errors import RecipeError
 from sottovoce.ledger import Row
 from sottovoce.run import Run, compress
-from sottovoce.techniques.iterate import parse_size
+from sottovoce.techniques.goal import parse_size
 from sottovoce.techniques.weights import weights
 
 PRUNE = 'stages = [{ kind = "prune", ratio = 0.5 }]\n'

@@ -102,7 +102,7 @@ def _offers(model: nn.Module, only: str, most: int, shares: Sequence[float], run
     offers: dict[str, list[Offer]] = {}
     rises = []
     for name, value, rise in rerun.weights([weight.name for weight in weights(model, only)]):
-        lost = curve(table.pruned(name, value, rise, "weights")) if len(shares) > 1 and value.any() else float
+        lost = curve(table.pruned(name, value, rise, "weights")) if len(shares) > 1 and value.any() else _no_rise
         offers[name] = []
         for values in _counts(most):
             codes, centroids = clustered(value.cpu().numpy(), values - 1)
@@ -112,11 +112,16 @@ def _offers(model: nn.Module, only: str, most: int, shares: Sequence[float], run
             for share in shares:
                 cost = _bytes(codes.size, (1 - share) * np.count_nonzero(codes), bits) + 4 * len(centroids)
                 if share == 0:
-                    uncut = cost
-                if share == 0 or cost < uncut:       # a few zeros cost more places than they save codes
+                    unpruned = cost
+                if share == 0 or cost < unpruned:        # a few zeros cost more places than they save codes
                     offers[name].append(Offer(cost, lost(share) + _price(risen), share, values))
     run.note(clustered=rises)
     return offers, table
+
+
+def _no_rise(share: float) -> float:
+    """Of a tensor that loses nothing."""
+    return 0.0
 
 
 def _counts(most: int) -> list[int]:

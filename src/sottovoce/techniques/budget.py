@@ -1,7 +1,6 @@
 """A model for a given size: sparsity and bits go to the tensors where they cost the loss least."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -9,8 +8,8 @@ from torch import nn
 from sottovoce.errors import RecipeError
 from sottovoce.techniques.allot import ClusterTo, PruneTo, coded, uncut
 from sottovoce.techniques.context import Run
+from sottovoce.techniques.goal import Goal
 from sottovoce.techniques.half import Half
-from sottovoce.techniques.iterate import check_drops, check_metrics, fallen, parse_size, wanted_bytes
 from sottovoce.techniques.train import next_round
 from sottovoce.techniques.weights import learned, weights
 
@@ -20,7 +19,7 @@ TRIES = 3                # prunings beyond the rounds, where codebooks do not ma
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Goal):
     """Make the file no larger than `size`, or `ratio` times smaller than 32-bit weights, within `max_drop`.
 
     In each round the weights are pruned by an even factor towards that size and the inner stages train the rest; then
@@ -29,34 +28,24 @@ class Budget:
     Where size and `max_drop` cannot both be met, the result is the smallest model that held, and the ledger says so.
     """
 
-    stages: tuple[tuple[str, Any], ...]                              # the training in between
-    size: str | None = None                                          # "900 kB"
-    ratio: float | None = None                                       # of the weights as 32-bit floats to the file
-    max_drop: Mapping[str, float] = field(default_factory=dict)     # metric -> largest fall
     rounds: int = 4
     values: int = 16                                                 # of a tensor at most, the exact zero among them
     utterances: int = 16                                             # of the development list, to measure the loss on
     only: str = "*"                                                  # names of the weights, shell-style
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.size is None and self.ratio is None:
             raise ValueError("give size or ratio")
-        if self.size is not None:
-            parse_size(self.size)
-        if self.ratio is not None and not self.ratio > 1:
-            raise ValueError(f"ratio must be above 1, got {self.ratio}")
-        if not self.stages:
-            raise ValueError("stages: expected at least one stage of training")
         if self.rounds < 1 or self.utterances < 1:
             raise ValueError(f"rounds and utterances must be at least 1, got {self.rounds} and {self.utterances}")
         if not 2 <= self.values <= 4096:
             raise ValueError(f"values must be 2..4096, got {self.values}")
-        check_drops(self.max_drop)
 
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
         start = run.rows[0]
-        check_metrics(self.max_drop, start.metrics)
-        wanted = wanted_bytes(self.size, self.ratio, 4 * start.parameters)
+        self.check_metrics(start.metrics)
+        wanted = self.wanted_bytes(4 * start.parameters)
         assert wanted is not None
         if (others := _others(model, self.only)) >= wanted:
             raise RecipeError(f"{wanted} bytes cannot be reached: what is not pruned, biases and norms, takes {others}")
@@ -144,7 +133,7 @@ class _Course:
         return model
 
     def _fallen(self) -> str:
-        return fallen(self.run.rows[0].metrics, self.run.rows[-1].metrics, self.budget.max_drop)
+        return self.budget.fallen(self.run.rows[0].metrics, self.run.rows[-1].metrics)
 
 
 def _others(model: nn.Module, only: str) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from sottovoce.errors import SottovoceError
+from sottovoce.techniques.tracing import Tracer
 from sottovoce.techniques.weights import plain
 
 Rise = Callable[[Tensor], float]         # another value of the weight -> rise of the loss
@@ -106,15 +107,10 @@ class Rerun:
         return result
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return not any(True for _ in module.children()) or super().is_leaf_module(module, name)
-
-
 def _traced(model: nn.Module, inputs: int) -> tuple[fx.GraphModule, str]:
     """The model's steps, and why they are only one; the reason is empty if they are not."""
     try:
-        graph = _Tracer().trace(model)
+        graph = Tracer().trace(model)
     except Exception as error:               # whatever a model's own code raises when it is given no numbers
         return _one_step(model, inputs), f"cannot be traced: {str(error).splitlines()[0] if str(error) else error!r}"
     if len([node for node in graph.nodes if node.op == "placeholder"]) != inputs:

@@ -1,0 +1,10 @@
+"""A model as a sequence of modules and functions: the one rule of what counts as a single step."""
+
+from torch import fx, nn
+
+
+class Tracer(fx.Tracer):
+    """Traces down to modules that have no modules of their own, and those of torch.nn."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return not any(True for _ in module.children()) or super().is_leaf_module(module, name)
