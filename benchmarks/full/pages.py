@@ -15,6 +15,7 @@ HERE = Path(__file__).parents[1]
 DOCUMENTS = (HERE.parent / "README.md", *sorted((HERE.parent / "docs").glob("*.md")))
 MARKED = re.compile(r"<!-- table of (?P<name>[^>]+) -->\n.*?<!-- end of the table -->", re.DOTALL)
 OVERHEAD = enhance.RESULTS / "overhead.json"
+SENSITIVITY = enhance.RESULTS / "sensitivity.json"
 HEAD = "# Results\n\nMade from `benchmarks/results/`; no number is typed by hand."
 
 
@@ -33,6 +34,8 @@ def results_page() -> str:
     parts = [HEAD, *map(enhance.table, enhance.results()), _full().page()]
     if OVERHEAD.is_file():
         parts.append(f"## What a step of training costs\n\n{overhead(json.loads(OVERHEAD.read_text()))}")
+    if SENSITIVITY.is_file():
+        parts.append(f"## The search for sensitivity\n\n{sensitivity(json.loads(SENSITIVITY.read_text()))}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -60,6 +63,23 @@ def overhead(result: Mapping[str, Any]) -> str:
         for variant, row in variants.items()
     ]
     head = ("", "trained with", "CPU seconds a step", "the teacher's part", "the rest, to a plain step")
+    return markdown(head, rows)
+
+
+def sensitivity(result: Mapping[str, Any]) -> str:
+    """A row for every case: the published search and ours."""
+    rows = []
+    for case in result["cases"]:
+        published, ours, larger = case["published"], case["ours"], case["larger_and_tolerated"]
+        differing = [f"{name}: {one['published']:.2f}, ours {one['ours']:.2f}, loss {one['rise']:+.2g}"
+                     for name, one in larger.items()]
+        rows.append([
+            case["groups"], f"{case['tolerance']:g}", str(published["evaluations"]), str(ours["evaluations"]),
+            f"{published['seconds']:.1f}", f"{ours['seconds']:.1f}", f"{published['seconds'] / ours['seconds']:.1f}",
+            "equal" if case["equal"] else "; ".join(differing),
+        ])
+    head = ("pruned", "tolerance", "evaluations, published", "ours", "CPU seconds, published", "ours", "times faster",
+            "ratios found")
     return markdown(head, rows)
 
 
