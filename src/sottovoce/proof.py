@@ -12,7 +12,7 @@ from sottovoce.metrics.statistics import compare
 from sottovoce.report import Example, Story, render
 from sottovoce.run import Run, on_arrays
 from sottovoce.runtime import Session
-from sottovoce.tasks.enhance import Enhance
+from sottovoce.tasks.lists import ListTask
 
 LISTENED = 3             # examples in the report
 PEAK = 0.7               # of an example's loudest sample
@@ -46,25 +46,25 @@ def _story(run: Run, session: Session, comparison: dict[str, Any]) -> Story:
         rows=[vars(row) for row in run.rows],
         comparison=comparison,
         tensors=describe(artefact),
-        examples=_examples(run, run.task, session) if isinstance(run.task, Enhance) else [],
+        examples=_examples(run, run.task, session) if isinstance(run.task, ListTask) else [],
         recipe=run.recipe.text,
         environment=environment(),
     )
 
 
-def _examples(run: Run, task: Enhance, session: Session) -> list[Example]:
-    """Mixtures spread over the test list, so that each signal-to-noise ratio is heard."""
+def _examples(run: Run, task: ListTask[Any], session: Session) -> list[Example]:
+    """Mixtures spread over the test list, so that each of its groups is heard."""
     evaluation, dense = task.evaluation("test"), on_arrays(run.dense())
-    count = len(evaluation.mixtures)
+    count, inputs = len(evaluation.mixtures), evaluation.mixer.inputs
     examples = []
     for place in sorted({(2 * number + 1) * count // (2 * LISTENED) for number in range(LISTENED)}):
-        mixture, (noisy, clean) = evaluation.mixtures[place], evaluation.waveforms[place]
+        mixture, waves = evaluation.mixtures[place], evaluation.waveforms[place]
+        (noisy, *conditions), clean = waves[:inputs], waves[inputs]
         gain = PEAK / max(abs(noisy).max(), abs(clean).max(), 1e-8)
-        noise = " and ".join(layer.kind for layer in mixture.noises)
         examples.append(Example(
-            name=mixture.id, caption=f"{mixture.snr_db:g} dB, {noise} noise", sample_rate=task.sample_rate,
-            noisy=noisy * gain, uncompressed=dense(noisy) * gain, compressed=session.run(noisy) * gain,
-            clean=clean * gain,
+            name=mixture.id, caption=evaluation.caption(mixture), sample_rate=task.sample_rate,
+            noisy=noisy * gain, uncompressed=dense(noisy, *conditions) * gain,
+            compressed=session.run(noisy, *conditions) * gain, clean=clean * gain,
         ))
     return examples
 

@@ -9,7 +9,8 @@ import toy
 
 from sottovoce.data.batches import mixture_batches
 from sottovoce.data.corpora import load_corpus
-from sottovoce.data.mixing import PLAIN, Mixer, Mixing, Noise, read_list, write_list
+from sottovoce.data.mixing import PLAIN, Mixer, Mixing, Mixture, Noise
+from sottovoce.data.plans import read_list, write_list
 from sottovoce.data.pool import Pool
 from sottovoce.data.synthetic import SYNTHETIC
 from sottovoce.errors import DataError
@@ -87,7 +88,7 @@ def test_a_speaker_with_much_speech_does_not_drown_the_others(mixer: Mixer) -> N
 def test_a_list_says_the_same_after_the_disk(mixer: Mixer, tmp_path: Path) -> None:
     plans = [mixer.draw(5, index) for index in range(5)]
     write_list(tmp_path / "list.jsonl", plans)
-    assert read_list(tmp_path / "list.jsonl") == plans
+    assert read_list(tmp_path / "list.jsonl", Mixture) == plans
 
 
 @pytest.mark.parametrize(("text", "message"), [
@@ -97,7 +98,7 @@ def test_a_list_says_the_same_after_the_disk(mixer: Mixer, tmp_path: Path) -> No
 def test_a_bad_list_is_named_with_its_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_text(text)
     with pytest.raises(DataError, match=message):
-        read_list(tmp_path / "list.jsonl")
+        read_list(tmp_path / "list.jsonl", Mixture)
 
 
 def test_a_plan_with_an_unknown_clip_is_named(mixer: Mixer) -> None:

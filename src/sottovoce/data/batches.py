@@ -1,14 +1,15 @@
 """Mixtures as batches of tensors, made ahead of need by worker processes, from any step of the sequence on."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sottovoce.data.mixing import Mixer
 from sottovoce.errors import SottovoceError
 
 
@@ -19,7 +20,24 @@ class Batch(NamedTuple):
     targets: tuple[Tensor, ...]
 
 
-Item = tuple[Tensor, Tensor] | SottovoceError
+Rendered = tuple[NDArray[Any], ...]      # inputs of a model, then its targets
+
+
+class Mixer(Protocol):
+    """Makes mixtures of one kind; what its plans are is its own affair."""
+
+    inputs: ClassVar[int]            # of what is rendered, the first so many are given to the model
+
+    def draw(self, seed: int, index: int) -> Any:
+        """The plan number `index` of the endless sequence that `seed` starts."""
+        ...
+
+    def render(self, mixture: Any) -> Rendered:
+        """What a plan stands for, of the same shapes for every plan."""
+        ...
+
+
+Item = Rendered | SottovoceError
 
 
 class _Mixtures(Dataset[Item]):
@@ -30,10 +48,9 @@ class _Mixtures(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         try:
-            noisy, clean = self.mixer.render(self.mixer.draw(self.seed, index))
+            return self.mixer.render(self.mixer.draw(self.seed, index))
         except SottovoceError as error:
             return error
-        return torch.from_numpy(noisy), torch.from_numpy(clean)
 
 
 class _From(Sampler[list[int]]):
@@ -51,7 +68,7 @@ class _From(Sampler[list[int]]):
 
 def mixture_batches(mixer: Mixer, seed: int, *, size: int, start: int = 0, stride: int = 1,
                     workers: int = 1) -> Iterator[Batch]:
-    """Batches of noisy and clean waveforms [size, samples] without end, beginning with batch number `start`.
+    """Batches of `size` mixtures without end, beginning with batch number `start`.
 
     Batch n is the same whatever the start, the number of workers and the process: training resumes where it stopped.
     `stride` is the number of processes that share the sequence. With workers=0 batches are made where they are used.
@@ -62,7 +79,7 @@ def mixture_batches(mixer: Mixer, seed: int, *, size: int, start: int = 0, strid
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_quiet_worker,
-        collate_fn=_stack,
+        collate_fn=partial(_collated, mixer.inputs),
     )
     for batch in loader:
         if isinstance(batch, SottovoceError):
@@ -70,12 +87,19 @@ def mixture_batches(mixer: Mixer, seed: int, *, size: int, start: int = 0, strid
         yield batch
 
 
-def _stack(items: list[Item]) -> Batch | SottovoceError:
+def stacked(items: Sequence[Rendered], inputs: int) -> Batch:
+    """A batch of what was rendered; of each item the first `inputs` arrays are given to the model."""
+    tensors = [torch.from_numpy(np.stack(arrays)) for arrays in zip(*items, strict=True)]
+    return Batch(tuple(tensors[:inputs]), tuple(tensors[inputs:]))
+
+
+def _collated(inputs: int, items: list[Item]) -> Batch | SottovoceError:
+    rendered: list[Rendered] = []
     for item in items:
         if isinstance(item, SottovoceError):
             return item
-    noisy, clean = zip(*items, strict=True)
-    return Batch((torch.stack(noisy),), (torch.stack(clean),))
+        rendered.append(item)
+    return stacked(rendered, inputs)
 
 
 def _quiet_worker(_: int) -> None:

@@ -4,21 +4,17 @@ Training draws a plan per index from the seed, so any step can be repeated; eval
 so that every run scores the same mixtures. There is one renderer for both.
 """
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.signal
 import soxr
 from numpy.typing import NDArray
 
+from sottovoce.data.plans import Piece, fitted, joined, pieces_of, random_piece
 from sottovoce.data.pool import RATE, Pool
 from sottovoce.data.synthetic import SYNTHETIC, equalise, unit
-from sottovoce.errors import DataError
-from sottovoce.files import write_text
 
 Array = NDArray[np.float32]
 
@@ -61,15 +57,6 @@ PLAIN = Mixing(babble=0.0, synthetic=0.0, second_noise=0.0, room=0.0, speed=(1, 
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A stretch of a clip."""
-
-    clip: str
-    start: float             # seconds into the clip
-    seconds: float           # as read, before any change of speed
-
-
-@dataclass(frozen=True)
 class Noise:
     """One layer of noise: clips laid end to end, talkers laid over one another, or made from the seed."""
 
@@ -96,30 +83,8 @@ class Mixture:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Mixture":
-        noises = tuple(Noise(**{**noise, "pieces": _pieces(noise["pieces"])}) for noise in record["noises"])
-        return cls(**{**record, "speech": _pieces(record["speech"]), "noises": noises})
-
-
-def _pieces(records: Iterable[dict[str, Any]]) -> tuple[Piece, ...]:
-    return tuple(Piece(**record) for record in records)
-
-
-def write_list(path: Path, mixtures: Iterable[Mixture]) -> None:
-    """Store plans as JSON, one a line."""
-    write_text(path, "".join(json.dumps(asdict(mixture)) + "\n" for mixture in mixtures))
-
-
-def read_list(path: Path) -> list[Mixture]:
-    """The plans stored at `path`. Raises DataError with the line that is not one."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such list of mixtures")
-    mixtures = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            mixtures.append(Mixture.from_json(json.loads(line)))
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{path}, line {number}: not the plan of a mixture ({error})") from None
-    return mixtures
+        noises = tuple(Noise(**{**noise, "pieces": pieces_of(noise["pieces"])}) for noise in record["noises"])
+        return cls(**{**record, "speech": pieces_of(record["speech"]), "noises": noises})
 
 
 @dataclass(frozen=True)
@@ -131,6 +96,8 @@ class Mixer:
     babble: Pool
     rooms: Pool | None
     settings: Mixing
+
+    inputs: ClassVar[int] = 1            # of what is rendered, the first so many are given to the model
 
     def draw(self, seed: int, index: int) -> Mixture:
         """The plan number `index` of the endless sequence that `seed` starts."""
@@ -160,7 +127,7 @@ class Mixer:
         choice = rng.random()
         if choice < settings.babble:
             talkers = int(rng.integers(settings.talkers[0], settings.talkers[1] + 1))
-            return Noise("babble", tuple(_piece(rng, self.babble, settings.seconds) for _ in range(talkers)))
+            return Noise("babble", tuple(random_piece(rng, self.babble, settings.seconds) for _ in range(talkers)))
         if choice < settings.babble + settings.synthetic:
             return Noise(str(rng.choice(list(SYNTHETIC))))
         speed = float(rng.uniform(*settings.speed)) ** 2
@@ -170,8 +137,8 @@ class Mixer:
         """Noisy and clean waveforms [samples] of a plan, the noisy one at RMS 1 before its level is applied."""
         rng = np.random.default_rng(mixture.seed)
         samples = round(mixture.seconds * RATE)
-        spoken = scipy.signal.sosfilt(_HIGH_PASS, _joined(self.speech, mixture.speech)).astype(np.float32)
-        clean = unit(_fit(_sped(spoken, mixture.speed), samples))
+        spoken = scipy.signal.sosfilt(_HIGH_PASS, joined(self.speech, mixture.speech)).astype(np.float32)
+        clean = unit(fitted(_sped(spoken, mixture.speed), samples))
         if mixture.equalise:
             clean = unit(equalise(rng, clean))
         if mixture.room is not None and self.rooms is not None:
@@ -188,39 +155,24 @@ class Mixer:
         if layer.kind in SYNTHETIC:
             return SYNTHETIC[layer.kind](rng, samples, RATE)
         if layer.kind == "babble":
-            talkers = [unit(_fit(_joined(self.babble, (piece,)), samples)) for piece in layer.pieces]
+            talkers = [unit(fitted(joined(self.babble, (piece,)), samples)) for piece in layer.pieces]
             together: Array = np.sum([talker * np.float32(rng.uniform(0.5, 1)) for talker in talkers], axis=0)
             return together
-        wave = _fit(_sped(_joined(self.noise, layer.pieces), layer.speed), samples)
+        wave = fitted(_sped(joined(self.noise, layer.pieces), layer.speed), samples)
         return equalise(rng, wave) if mixture.equalise else wave
-
-
-def _piece(rng: np.random.Generator, pool: Pool, seconds: float, group: str | None = None) -> Piece:
-    """A random stretch, at most `seconds` long, of a random clip."""
-    clip, _, length = pool.draw(rng, group)
-    taken = min(seconds, length)
-    return Piece(clip, float(rng.uniform(0, length - taken)), taken)
 
 
 def _fill(rng: np.random.Generator, pool: Pool, seconds: float) -> tuple[Piece, ...]:
     """Pieces laid end to end, all of one speaker or class, until they last `seconds`."""
-    pieces = [_piece(rng, pool, seconds)]
+    pieces = [random_piece(rng, pool, seconds)]
     group = pool.groups[pool.index[pieces[0].clip]]
     while (left := seconds - sum(piece.seconds for piece in pieces)) > 0.05:
-        pieces.append(_piece(rng, pool, left, group))
+        pieces.append(random_piece(rng, pool, left, group))
     return tuple(pieces)
-
-
-def _joined(pool: Pool, pieces: Sequence[Piece]) -> Array:
-    return np.concatenate([pool.read(piece.clip, piece.start, piece.seconds) for piece in pieces])
 
 
 def _sped(wave: Array, speed: float) -> Array:
     return wave if speed == 1 else soxr.resample(wave, RATE * speed, RATE, quality="LQ")
-
-
-def _fit(wave: Array, samples: int) -> Array:
-    return np.pad(wave[:samples], (0, max(0, samples - len(wave))))
 
 
 def _reverberant(clean: Array, room: Array) -> Array:

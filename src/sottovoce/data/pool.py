@@ -2,20 +2,19 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soxr
-from lhotse import CutSet
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 
 from sottovoce.errors import DataError
 
 Array = NDArray[np.float32]
-RATE = 16_000                       # Hz; every waveform of this room
+RATE = 16_000                       # Hz, where nothing else is said
 CACHE_BYTES = 3 << 30               # decoded clips kept per process, as 16-bit samples
 LONG_SECONDS = 60.0                 # a longer clip is decoded window by window, never whole
 
@@ -32,14 +31,14 @@ def group_of(field: str) -> Callable[[Cut], str]:
 
 
 class Pool:
-    """The clips of a corpus, drawn at random and read at 16 kHz, mono.
+    """The clips of a corpus, drawn at random and read at one rate, mono.
 
     A clip is drawn so that the share of its group grows with the root of the seconds there are of the group: a speaker
     with hours of speech does not drown those with a sentence.
     """
 
-    def __init__(self, cuts: CutSet, group: str = "speaker") -> None:
-        self.cuts = list(cuts)
+    def __init__(self, cuts: Iterable[Cut], group: str = "speaker", rate: int = RATE) -> None:
+        self.cuts, self.rate = list(cuts), rate
         group_name = group_of(group)
         self.index = {cut.id: position for position, cut in enumerate(self.cuts)}
         self.seconds = np.array([cut.duration for cut in self.cuts])
@@ -63,20 +62,20 @@ class Pool:
         return self.cuts[position].id, self.groups[position], float(self.seconds[position])
 
     def read(self, clip: str, start: float, seconds: float) -> Array:
-        """At most `seconds` of a clip from `start`, float32 at 16 kHz. Raises DataError for an unknown or bad clip."""
+        """At most `seconds` of a clip from `start`, float32. Raises DataError for an unknown or a bad clip."""
         if clip not in self.index:
             raise DataError(f"clip {clip!r} is not in this corpus of {len(self.cuts)} clips")
         cut = self.cuts[self.index[clip]]
         if cut.duration > LONG_SECONDS:
-            return _decode(cut, start, seconds)
-        first = round(start * RATE)
-        return self._whole(cut)[first : first + round(seconds * RATE)].astype(np.float32) / np.float32(32768)
+            return _decode(cut, start, seconds, self.rate)
+        first = round(start * self.rate)
+        return self._whole(cut)[first : first + round(seconds * self.rate)].astype(np.float32) / np.float32(32768)
 
     def _whole(self, cut: Cut) -> NDArray[np.int16]:
         if cut.id in self._cache:
             self._cache.move_to_end(cut.id)
             return self._cache[cut.id]
-        wave = np.clip(_decode(cut, 0.0, cut.duration) * 32768, -32768, 32767).round().astype(np.int16)
+        wave = np.clip(_decode(cut, 0.0, cut.duration, self.rate) * 32768, -32768, 32767).round().astype(np.int16)
         self._cache[cut.id] = wave
         self._cached_bytes += wave.nbytes
         while self._cached_bytes > CACHE_BYTES:
@@ -84,15 +83,15 @@ class Pool:
         return wave
 
 
-def _decode(cut: Any, start: float, seconds: float) -> Array:
+def _decode(cut: Any, start: float, seconds: float, rate: int) -> Array:
     left = cut.duration - start
     part = cut if start == 0 and seconds >= left else cut.truncate(offset=start, duration=min(seconds, left))
     try:
         wave = part.load_audio()[0]
     except Exception as error:       # lhotse raises a kind of its own per backend
         raise _undecoded(cut, str(error)) from None
-    if cut.sampling_rate != RATE:
-        wave = soxr.resample(wave, cut.sampling_rate, RATE)
+    if cut.sampling_rate != rate:
+        wave = soxr.resample(wave, cut.sampling_rate, rate)
     return np.ascontiguousarray(wave, np.float32)
 
 

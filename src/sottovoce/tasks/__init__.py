@@ -6,14 +6,19 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from sottovoce.data.batches import Batch
-from sottovoce.tasks.enhance import Enhance, Split
+from sottovoce.tasks.enhance import Enhance
+from sottovoce.tasks.lists import Split
 
 
 class Task(Protocol):
     """A job that models are trained and scored for."""
 
     name: ClassVar[str]
-    sample_rate: ClassVar[int]           # Hz
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        ...
 
     @property
     def has_test(self) -> bool:

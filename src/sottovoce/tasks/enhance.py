@@ -1,42 +1,27 @@
 """Speech enhancement: noisy waveforms in, clean ones out."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from sottovoce.data.batches import Batch, mixture_batches
-from sottovoce.data.corpora import load_corpus
-from sottovoce.data.mixing import PLAIN, Mixer, Mixing, Mixture, read_list, write_list
-from sottovoce.data.pool import RATE, Pool
-from sottovoce.errors import DataError, RecipeError
-from sottovoce.metrics.scoring import score
+from sottovoce.data.batches import Batch
+from sottovoce.data.mixing import PLAIN, Mixer, Mixing, Mixture
+from sottovoce.data.pool import RATE
+from sottovoce.tasks.lists import Corpus, FixedList, ListTask, Split, check_loading, check_metrics
 
-Split = Literal["dev", "test"]
-Where = Mapping[str, Any]
-Array = NDArray[np.float32]
 LossOn = Literal["compressed", "magnitude", "spectrum", "ideal_ratio", "waveform"]
 MOST_DB = 40.0           # a ratio of signal to noise that is as good as any
 METRICS = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "dnsmos")
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """A corpus and which of its clips to take."""
-
-    path: Path
-    where: Where = field(default_factory=dict)           # field of the manifest -> value(s); "!value" excludes
-
-
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(FixedList[Mixture]):
     """A fixed list of mixtures; drawn from the seed and written to its file when that is not there yet."""
 
     plans: Path                                          # the list, JSON, one mixture a line
@@ -49,22 +34,15 @@ class Evaluation:
     seed: int = 1
     metrics: tuple[str, ...] = METRICS
 
+    kind = Mixture
+
     def __post_init__(self) -> None:
         if not self.snr_db or not all(map(math.isfinite, self.snr_db)):
             raise ValueError(f"snr_db: expected at least one finite number, got {self.snr_db}")
         if self.per_snr < 1:
             raise ValueError(f"per_snr must be at least 1, got {self.per_snr}")
         _ = self.settings        # refuses what cannot be drawn
-        for metric in self.metrics:
-            if metric not in METRICS:
-                raise ValueError(f"metrics: unknown {metric!r}; there are: {', '.join(METRICS)}")
-
-    @cached_property
-    def mixtures(self) -> list[Mixture]:
-        """The plans, as stored."""
-        if not self.plans.is_file():
-            write_list(self.plans, self._drawn())
-        return read_list(self.plans)
+        check_metrics(self.metrics, METRICS)
 
     @property
     def settings(self) -> Mixing:
@@ -73,26 +51,24 @@ class Evaluation:
 
     @cached_property
     def mixer(self) -> Mixer:
-        speech = _pool(self.speech, "speaker")
-        return Mixer(speech, _pool(self.noise, "class"), speech, None, self.settings)
+        speech = self.speech.pool("speaker")
+        return Mixer(speech, self.noise.pool("class"), speech, None, self.settings)
 
-    @cached_property
-    def waveforms(self) -> list[tuple[Array, Array]]:
-        """Noisy and clean waveform of every mixture. Raises DataError when the list is of another corpus."""
-        try:
-            return [self.mixer.render(mixture) for mixture in self.mixtures]
-        except DataError as error:
-            raise DataError(f"{self.plans}: {error}; remove the list to have it drawn anew") from None
-
-    def _drawn(self) -> list[Mixture]:
+    def drawn(self) -> list[Mixture]:
         return [
             replace(self.mixer.draw(self.seed, number), id=f"{snr:g}dB-{number:03d}", snr_db=snr)
             for number, snr in enumerate(snr for snr in self.snr_db for _ in range(self.per_snr))
         ]
 
+    def group(self, mixture: Mixture) -> str:
+        return f"{mixture.snr_db:g} dB"
+
+    def caption(self, mixture: Mixture) -> str:
+        return f"{mixture.snr_db:g} dB, {' and '.join(layer.kind for layer in mixture.noises)} noise"
+
 
 @dataclass(frozen=True)
-class Enhance:
+class Enhance(ListTask[Evaluation]):
     """The data, loss and metrics of speech enhancement."""
 
     speech: Corpus                                       # clean speech to train on
@@ -113,17 +89,18 @@ class Enhance:
     def __post_init__(self) -> None:
         if not self.snr_weight >= 0:
             raise ValueError(f"snr_weight must not be negative, got {self.snr_weight}")
-        if self.batch < 1 or self.workers < 0:
-            raise ValueError(f"batch must be at least 1 and workers at least 0, got {self.batch} and {self.workers}")
+        check_loading(self.batch, self.workers)
 
     @cached_property
     def mixer(self) -> Mixer:
-        speech, noise = _pool(self.speech, "speaker"), _pool(self.noise, "class")
-        babble = speech if self.babble is None else _pool(self.babble, "speaker")
-        return Mixer(speech, noise, babble, None if self.rooms is None else _pool(self.rooms, "room"), self.mixing)
+        speech, noise = self.speech.pool("speaker"), self.noise.pool("class")
+        babble = speech if self.babble is None else self.babble.pool("speaker")
+        return Mixer(speech, noise, babble, None if self.rooms is None else self.rooms.pool("room"), self.mixing)
 
-    def batches(self, seed: int, start: int, stride: int = 1) -> Iterator[Batch]:
-        return mixture_batches(self.mixer, seed, size=self.batch, start=start, stride=stride, workers=self.workers)
+    @cached_property
+    def lists(self) -> dict[Split, Evaluation]:
+        given: dict[Split, Evaluation | None] = {"dev": self.dev, "test": self.test}
+        return {split: evaluation for split, evaluation in given.items() if evaluation is not None}
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Distance on what `loss_on` names, and `snr_weight` times the decibels that the output is short of 40."""
@@ -139,58 +116,16 @@ class Enhance:
             return distance
         return distance + self.snr_weight * (MOST_DB - signal_to_noise(estimate, reference))
 
-    @property
-    def has_test(self) -> bool:
-        return self.test is not None
-
-    def evaluation(self, split: Split) -> Evaluation:
-        """The list of that name. Raises RecipeError when the recipe has none."""
-        evaluation = self.dev if split == "dev" else self.test
-        if evaluation is None:
-            raise RecipeError(f"task: expected a table [task.{split}] with the mixtures to score, got none")
-        return evaluation
-
-    def fixed(self, split: Split) -> Iterator[Batch]:
-        """The mixtures of a list as batches."""
-        waveforms = self.evaluation(split).waveforms
-        for first in range(0, len(waveforms), self.batch):
-            group = waveforms[first : first + self.batch]
-            noisy, clean = (torch.from_numpy(np.stack(waves)) for waves in zip(*group, strict=True))
-            yield Batch((noisy,), (clean,))
-
-    def scores(self, model: Callable[[Array], Array] | None, split: Split) -> list[dict[str, float]]:
-        """The metrics of every mixture of a list, its waveform [samples] enhanced, or as it is without a model.
-
-        Empty for a dev list that the recipe does not have.
-        """
-        if split == "dev" and self.dev is None:
-            return []
-        evaluation = self.evaluation(split)
-        pairs = (
-            (mixture.id, noisy if model is None else model(noisy), clean)
-            for mixture, (noisy, clean) in zip(evaluation.mixtures, evaluation.waveforms, strict=True)
-        )
-        return score(pairs, evaluation.metrics)
-
-    def groups(self, split: Split) -> list[str]:
-        """What each mixture of a list is grouped by in tables: its signal-to-noise ratio."""
-        return [f"{mixture.snr_db:g} dB" for mixture in self.evaluation(split).mixtures]
-
     def check(self) -> Iterator[str]:
         """What there is to train on and to score, in words. Raises DataError where there is nothing."""
         mixer = self.mixer
         for name, pool in (("speech", mixer.speech), ("noise", mixer.noise), ("babble", mixer.babble)):
             yield f"{name}: {len(pool.cuts)} clips, {pool.seconds.sum() / 3600:.2f} h, {len(pool.members)} groups"
-        for split, evaluation in (("dev", self.dev), ("test", self.test)):
-            if evaluation is not None:
-                yield f"{split}: {len(evaluation.mixtures)} mixtures of {len(evaluation.mixer.speech.members)} speakers"
+        for split, evaluation in self.lists.items():
+            yield f"{split}: {len(evaluation.mixtures)} mixtures of {len(evaluation.mixer.speech.members)} speakers"
 
     def example(self) -> tuple[Tensor, ...]:
         return (torch.zeros(1, RATE),)
-
-
-def _pool(corpus: Corpus, group: str) -> Pool:
-    return Pool(load_corpus(corpus.path, corpus.where), group)
 
 
 def squared_error(estimate: Tensor, reference: Tensor, mixture: Tensor, on: LossOn = "compressed") -> Tensor:

@@ -1,0 +1,156 @@
+"""What tasks on mixtures have in common: corpora to draw from, and fixed lists of mixtures to be scored on."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce.data.batches import Batch, Mixer, Rendered, mixture_batches, stacked
+from sottovoce.data.corpora import load_corpus
+from sottovoce.data.plans import Plan, read_list, write_list
+from sottovoce.data.pool import RATE, Pool
+from sottovoce.errors import DataError, RecipeError
+from sottovoce.metrics.scoring import score
+
+Split = Literal["dev", "test"]
+Where = Mapping[str, Any]
+Array = NDArray[np.float32]
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus and which of its clips to take."""
+
+    path: Path
+    where: Where = field(default_factory=dict)           # field of the manifest -> value(s); "!value" excludes
+
+    def pool(self, group: str, rate: int = RATE) -> Pool:
+        """Its clips, balanced by that field, at a sample rate."""
+        return Pool(load_corpus(self.path, self.where), group, rate)
+
+
+class FixedList(Generic[AnyPlan]):
+    """A list of mixtures that is drawn from its seed when its file is not there yet, and the same from then on."""
+
+    kind: type[AnyPlan]                                  # of its plans
+    plans: Path                                          # the file, JSON, one mixture a line
+    metrics: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def mixer(self) -> Mixer:
+        """What draws and renders the mixtures."""
+
+    @abstractmethod
+    def drawn(self) -> list[AnyPlan]:
+        """The plans of a new list."""
+
+    @abstractmethod
+    def group(self, mixture: AnyPlan) -> str:
+        """What a mixture is grouped by in tables."""
+
+    @abstractmethod
+    def caption(self, mixture: AnyPlan) -> str:
+        """What a mixture is like, for one who listens to it."""
+
+    @cached_property
+    def mixtures(self) -> list[AnyPlan]:
+        """The plans, as stored."""
+        if not self.plans.is_file():
+            write_list(self.plans, self.drawn())
+        return read_list(self.plans, self.kind)
+
+    @cached_property
+    def waveforms(self) -> list[Rendered]:
+        """What the mixer renders of every plan. Raises DataError when the list is of another corpus."""
+        try:
+            return [self.mixer.render(mixture) for mixture in self.mixtures]
+        except DataError as error:
+            raise DataError(f"{self.plans}: {error}; remove the list to have it drawn anew") from None
+
+
+AnyList = TypeVar("AnyList", bound=FixedList[Any])
+
+
+class ListTask(Generic[AnyList]):
+    """A task on mixtures: drawn without end to learn from, and in fixed lists to be scored on.
+
+    Of what a list renders, the first arrays are the model's inputs, the mixture before all; the next is what its
+    output should be.
+    """
+
+    batch: int                                           # mixtures a step
+    workers: int                                         # processes that make batches
+
+    @property
+    @abstractmethod
+    def sample_rate(self) -> int:
+        """Hz."""
+
+    @property
+    @abstractmethod
+    def mixer(self) -> Mixer:
+        """What training draws from."""
+
+    @property
+    @abstractmethod
+    def lists(self) -> Mapping[Split, AnyList]:
+        """The lists that the recipe has."""
+
+    @property
+    def has_test(self) -> bool:
+        return "test" in self.lists
+
+    def evaluation(self, split: Split) -> AnyList:
+        """The list of that name. Raises RecipeError when the recipe has none."""
+        if split not in self.lists:
+            raise RecipeError(f"task: expected a table [task.{split}] with the mixtures to score, got none")
+        return self.lists[split]
+
+    def batches(self, seed: int, start: int, stride: int = 1) -> Iterator[Batch]:
+        return mixture_batches(self.mixer, seed, size=self.batch, start=start, stride=stride, workers=self.workers)
+
+    def fixed(self, split: Split) -> Iterator[Batch]:
+        """The mixtures of a list as batches."""
+        evaluation = self.evaluation(split)
+        for first in range(0, len(evaluation.mixtures), self.batch):
+            yield stacked(evaluation.waveforms[first : first + self.batch], evaluation.mixer.inputs)
+
+    def scores(self, model: Callable[..., Array] | None, split: Split) -> list[dict[str, float]]:
+        """The metrics of every mixture of a list, as the model makes of its inputs, or as it is without a model.
+
+        Empty for a dev list that the recipe does not have.
+        """
+        if split == "dev" and split not in self.lists:
+            return []
+        evaluation = self.evaluation(split)
+        inputs = evaluation.mixer.inputs
+        pairs = (
+            (mixture.id, waves[0] if model is None else model(*waves[:inputs]), waves[inputs])
+            for mixture, waves in zip(evaluation.mixtures, evaluation.waveforms, strict=True)
+        )
+        return score(pairs, evaluation.metrics, sample_rate=self.sample_rate)
+
+    def groups(self, split: Split) -> list[str]:
+        """What each mixture of a list is grouped by in tables."""
+        evaluation = self.evaluation(split)
+        return [evaluation.group(mixture) for mixture in evaluation.mixtures]
+
+
+def check_metrics(chosen: Sequence[str], there_are: Sequence[str]) -> None:
+    """Raises ValueError for a metric that a list cannot be scored with."""
+    for metric in chosen:
+        if metric not in there_are:
+            raise ValueError(f"metrics: unknown {metric!r}; there are: {', '.join(there_are)}")
+
+
+def check_loading(batch: int, workers: int) -> None:
+    """Raises ValueError for settings that no batches can be made with."""
+    if batch < 1 or workers < 0:
+        raise ValueError(f"batch must be at least 1 and workers at least 0, got {batch} and {workers}")
