@@ -9,6 +9,7 @@ from sottovoce.models.fdnn import FdnnConfig, FdnnEnhancer
 from sottovoce.models.gcrn import GcrnConfig, GcrnEnhancer
 from sottovoce.models.lstm import LstmConfig, LstmEnhancer
 from sottovoce.models.tcnn import TcnnConfig, TcnnEnhancer
+from sottovoce.models.wase import Wase, WaseConfig
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ MODELS: dict[str, ModelKind] = {
     "fdnn": ModelKind(FdnnConfig, FdnnEnhancer),
     "tcnn": ModelKind(TcnnConfig, TcnnEnhancer),
     "gcrn": ModelKind(GcrnConfig, GcrnEnhancer),
+    "wase": ModelKind(WaseConfig, Wase),
 }
 
 
