@@ -11,7 +11,7 @@ import numpy as np
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.file import ALIGNMENT, MAGIC, PREAMBLE, VERSION
 from sottovoce.artefact.graph import Graph, Node
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored, top_level
 
 FRAME = {"n_fft": 8, "hop": 4, "window": "hamming"}
 LEVEL = {"decay": 0.99, "floor": 1e-4, "window_energy": 3.0}
@@ -64,7 +64,7 @@ def convolver(seed: int = 0) -> Artefact:
     tensors: dict[str, Stored] = {
         "kernel": codebook(random, (3, 2, 2, 3), 5),
         "grouped": sparse(random, (6, 4, 2), share=0.7),
-        "spread": codebook(random, (3, 2, 2, 3), 5),
+        "spread": levels(random, (3, 2, 2, 3), bits=3, axis=1),
         "slope": Dense(np.full(1, 0.25, np.float32)),
     }
     for name, size in {"two": 2, "three": 3, "other three": 3, "six": 6, "other six": 6}.items():
@@ -81,7 +81,9 @@ def convolver(seed: int = 0) -> Artefact:
         Node("flatten", "flat", ("turned",)),                                                         # [12]
         Node("conv1d", "few", ("flat",), {"weight": "grouped", "bias": "six"}, {"dilation": 2, "groups": 3}),
         Node("layer_norm", "even", ("few",), {"weight": "six", "bias": "other six"}, {"eps": 1e-5}),  # [6]
-        Node("tanh", "bounded", ("even",)),
+        Node("quantize", "coarse", ("even",), attributes={"bits": 4, "low": -1.5, "high": 1.5}),
+        Node("quantize_dynamic", "coarser", ("coarse",), attributes={"bits": 3}),
+        Node("tanh", "bounded", ("coarser",)),
         Node("concat", "joined", ("bounded", "few")),                                                 # [12]
         Node("sub", "rest", ("flat", "joined")),
         Node("elu", "smooth", ("rest",)),
@@ -111,6 +113,15 @@ def sparse(random: np.random.Generator, shape: tuple[int, ...], share: float = 0
     """This share of weights, the rest zero."""
     keep = random.random(shape) < share
     return Sparse(keep, random.standard_normal(np.count_nonzero(keep)).astype(np.float32))
+
+
+def levels(random: np.random.Generator, shape: tuple[int, ...], bits: int, axis: int | None = None) -> Levels:
+    """Levels of so many bits, small ones more often; one scale, or one for each index of the axis."""
+    top = top_level(bits)
+    drawn = (random.standard_normal(shape) * top / 2).round().clip(-top, top).astype(np.int8)
+    drawn.flat[:1] = top
+    sizes = [size if place == axis else 1 for place, size in enumerate(shape)]
+    return Levels(drawn, random.uniform(0.01, 0.1, sizes).astype(np.float32), bits)
 
 
 def aligned(length: int) -> int:

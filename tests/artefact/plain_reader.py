@@ -37,7 +37,7 @@ class Bytes:
 def read(data: bytes) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Header and the elements of every tensor, in C order."""
     file = Bytes(data)
-    assert file.take(4) == b"SOTT" and file.numbers("H", 2) == (1, 0)
+    assert file.take(4) == b"SOTT" and file.numbers("H", 2) in ((1, 0), (2, 0))
     packed, plain, checksum = file.numbers("I", 3)
     stored = file.take(packed)
     assert zlib.crc32(stored) == checksum
@@ -63,6 +63,8 @@ def tensor(file: Bytes, entry: dict[str, Any]) -> Floats:
         values = iter(floats(file, entry["values"], 4, planes))
         elements = [next(values) if code else bytes(4) for code in codes(file, shape, [0, 1])]
         assert not list(values)
+    elif entry["form"] == "levels":
+        elements = levels(file, entry)
     else:
         table = floats(file, entry["values"], 4, False)
         numbers = [struct.unpack("<f", value)[0] for value in table]
@@ -70,6 +72,17 @@ def tensor(file: Bytes, entry: dict[str, Any]) -> Floats:
         elements = [table[code] for code in codes(file, shape, signs)]
     assert file.at_end()
     return elements
+
+
+def levels(file: Bytes, entry: dict[str, Any]) -> Floats:
+    shape, top, axis = entry["shape"], entry["largest"], entry.get("axis")
+    scales = file.numbers("f", 1 if axis is None else shape[axis])
+    inner = 1 if axis is None else math.prod(shape[axis + 1 :])
+    table = [0, *range(-top, 0), *range(1, top + 1)]
+    found = codes(file, shape, [1 if level < 0 else 2 if level > 0 else 0 for level in table])
+    return [
+        struct.pack("<f", table[code] * scales[place // inner % len(scales)] + 0.0) for place, code in enumerate(found)
+    ]
 
 
 def floats(file: Bytes, count: int, size: int, by_planes: bool) -> Floats:

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from artefacts import codebook, enhancer, wire
+from artefacts import codebook, enhancer, levels, wire
 
 from sottovoce.artefact.describe import describe, header_bytes, paper_bytes
 from sottovoce.artefact.file import encode
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored
 
 KEEP = np.array([[True, False, True], [False, False, True]])
 
@@ -30,6 +30,12 @@ def test_a_row_says_what_a_tensor_is() -> None:
     assert {name: row.note for name, row in rows.items() if row.note} == {"bias": "a bias"}
 
 
+def test_a_row_says_how_many_bits_and_scales_levels_have() -> None:
+    random = np.random.default_rng(0)
+    forms = {"one": levels(random, (4, 5), 1), "rows": levels(random, (4, 5), 3, axis=0)}
+    assert [row.form for row in describe(wire(**forms))] == ["levels of 1 bit, one scale", "levels of 3 bits, 4 scales"]
+
+
 def test_a_row_of_an_empty_tensor() -> None:
     (row,) = describe(wire(nothing=Dense(np.zeros((0, 3), np.float32))))
     assert (row.elements, row.nonzeros, row.bytes, row.bits_per_weight) == (0, 0, 0, 0)
@@ -42,6 +48,9 @@ PAPER: dict[str, tuple[Stored, int]] = {
     "five values: 3 bits for each of 12 weights": (Codebook(np.arange(18, dtype=np.uint8) % 6 * (np.arange(18) < 15),
                                                             np.arange(6, dtype=np.float32)), 25),
     "one value: no bits at all": (Codebook(KEEP.astype(np.uint8), np.array([0, 3], np.float32)), 4),
+    "levels of 3 bits: so many for every weight, and a scale": (
+        Levels(np.array([[0, 1], [-3, 0], [1, 0], [0, 0]], np.int8), np.ones((1, 1), np.float32), 3), 7),
+    "levels of 1 bit: a scale for each row": (Levels(np.ones((2, 8), np.int8), np.ones((2, 1), np.float32), 1), 10),
     "only zeros": (Codebook(np.zeros(9, np.uint8), np.zeros(1, np.float32)), 0),
 }
 

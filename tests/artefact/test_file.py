@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from artefacts import BINS, HIDDEN, closed, closed_text, codebook, convolver, enhancer, opened, sparse, wire
+from artefacts import BINS, HIDDEN, closed, closed_text, codebook, convolver, enhancer, levels, opened, sparse, wire
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.file import ALIGNMENT, MAX_ELEMENTS, MAX_HEADER, PREAMBLE, VERSION, decode, encode, load, save
 from sottovoce.artefact.graph import OPS, Graph
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored
 from sottovoce.errors import FormatError, SottovoceError
 from sottovoce.runtime.session import Session
 
@@ -55,6 +55,15 @@ STORED: dict[str, Stored] = {
     "codebook, scalar": Codebook(np.array(1, np.uint8), np.array([0, 7], np.float32)),
     "codebook, empty": Codebook(np.zeros((0, 3), np.uint8), np.zeros(1, np.float32)),
     "codebook, many": codebook(RANDOM, (300, 301), 15),
+    **{f"levels of {bits} bits": levels(RANDOM, (13, 17), bits) for bits in range(1, 9)},
+    "levels, a scale for each row": levels(RANDOM, (13, 4, 3), 3, axis=0),
+    "levels, a scale for each column": levels(RANDOM, (13, 4, 3), 8, axis=1),
+    "levels, negative scale": Levels(np.array([[0, 1, -1]], np.int8), np.full((1, 1), -0.5, np.float32), 1),
+    "levels, fewer than their bits": Levels(np.array([0, 2, -1], np.int8), np.ones(1, np.float32), 8),
+    "levels, all zero": Levels(np.zeros((4, 5), np.int8), np.ones((1, 1), np.float32), 3),
+    "levels, scalar": Levels(np.array(1, np.int8), np.array(0.5, np.float32), 1),
+    "levels, empty": Levels(np.zeros((0, 3), np.int8), np.ones((1, 1), np.float32), 2),
+    "levels, no scales": Levels(np.zeros((0, 3), np.int8), np.ones((0, 1), np.float32), 2),
 }
 
 
@@ -82,6 +91,9 @@ def test_tensors_come_back_bit_for_bit(form: str) -> None:
     if isinstance(stored, Codebook):
         assert isinstance(back, Codebook) and back.codes.dtype == stored.codes.dtype
         assert back.table.tobytes() == stored.table.tobytes()
+    if isinstance(stored, Levels):
+        assert isinstance(back, Levels) and (back.bits, back.levels.tolist()) == (stored.bits, stored.levels.tolist())
+        assert back.scale.shape == stored.scale.shape and back.scale.tobytes() == stored.scale.tobytes()
 
 
 MODELS = {"spectra": enhancer, "samples": convolver}
@@ -108,6 +120,22 @@ def test_every_operation_is_in_one_of_these_models() -> None:
     assert {node.op for make in MODELS.values() for node in make().graph.nodes} == OPS.keys()
 
 
+def test_a_file_is_of_the_first_version_that_has_its_forms() -> None:
+    versions = {form: PREAMBLE.unpack_from(encode(wire(tensor=stored)))[1] for form, stored in STORED.items()}
+    assert {form for form, version in versions.items() if version == 2} == {
+        form for form, stored in STORED.items() if isinstance(stored, Levels)
+    }
+    assert set(versions.values()) == {1, VERSION}
+
+
+@pytest.mark.parametrize("form", [form for form, stored in STORED.items() if isinstance(stored, Levels)])
+def test_levels_take_no_more_bytes_than_a_codebook_of_the_same_codes(form: str) -> None:
+    stored = STORED[form]
+    assert isinstance(stored, Levels)
+    (one,), (other,) = (opened(encode(wire(w=of)))[1].values() for of in (stored, stored.as_codebook()))
+    assert len(one) - stored.scale.nbytes == len(other) - stored.as_codebook().table.nbytes
+
+
 def test_equal_artefacts_give_equal_bytes() -> None:
     assert encode(enhancer()) == encode(enhancer()) == encode(decode(encode(enhancer())))
 
@@ -131,6 +159,11 @@ UNFIT: dict[str, Stored] = {
     "more places than values": Sparse(np.ones(3, bool), np.ones(2, np.float32)),
     "code beyond the table": Codebook(np.array([0, 2], np.uint8), np.array([0, 1], np.float32)),
     "no zero in the table": Codebook(np.array([0, 1], np.uint8), np.array([2, 1], np.float32)),
+    "level beyond its bits": Levels(np.array([2], np.int8), np.ones(1, np.float32), 2),
+    "levels of nine bits": Levels(np.array([2], np.int8), np.ones(1, np.float32), 9),
+    "infinite scale": Levels(np.array([1], np.int8), np.full(1, np.inf, np.float32), 2),
+    "two axes of scales": Levels(np.ones((2, 3), np.int8), np.ones((2, 3), np.float32), 2),
+    "scales of another axis": Levels(np.ones((2, 3), np.int8), np.ones((3, 1), np.float32), 2),
     "no table": Codebook(np.zeros(0, np.uint8), np.zeros(0, np.float32)),
 }
 
@@ -184,7 +217,7 @@ def test_other_files_are_refused() -> None:
 def test_a_later_version_is_refused() -> None:
     header, blobs = opened(TINY)
     later = closed_text(json.dumps(header).encode(), blobs, version=VERSION + 1)
-    assert f"expected format version {VERSION}, got {VERSION + 1}" in refused(later)
+    assert f"expected format version 1 to {VERSION}, got {VERSION + 1}" in refused(later)
 
 
 def test_load_names_the_path(tmp_path: Path) -> None:
@@ -421,6 +454,21 @@ CONVOLUTION_LIES: dict[str, Change] = {
     "scale and shift of two sizes": having("scaled", shift="six"),
     "scale of many axes": having("scaled", scale="kernel", shift="kernel"),
     "slopes of many axes": having("bent", weight="kernel"),
+    "bits of zero": of("coarse", bits=0),
+    "bits of a float": of("coarse", bits=17),
+    "low above high": of("coarse", low=2.0),
+    "high endless": of("coarse", high=1e31),
+    "level of no bits": entry("spread", bits=0),
+    "level of nine bits": entry("spread", bits=9),
+    "level beyond its bits": entry("spread", bits=2),
+    "larger than the largest level": entry("spread", largest=2),
+    "largest level that is not there": entry("spread", bits=8, largest=4),
+    "scales for another axis": entry("spread", axis=0),
+    "scales for an axis that is not there": entry("spread", axis=4),
+    "scales for no axis": entry("spread", axis=None),
+    "one scale for all": without("tensors", "spread", "axis"),
+    "infinite scale": blob("spread", lambda old: b"\0\0\x80\x7f" + old[4:]),
+    "levels as values": entry("spread", values=3),
     "nothing to join": lambda header, blobs: named(header, "joined").__setitem__(2, []),
     "nothing to stack": lambda header, blobs: named(header, "twice").__setitem__(2, []),
     "one term of two": lambda header, blobs: named(header, "sum").__setitem__(2, ["product"]),

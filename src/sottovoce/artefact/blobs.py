@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 
 from sottovoce.artefact.coding import decode_codes, encode_codes
 from sottovoce.artefact.records import check_keys, expect
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored, level_table, top_level
 from sottovoce.errors import FormatError, SottovoceError
 
 TABLE = 1 << 16                          # most values of a codebook
 MAX_ELEMENTS = 1 << 28                   # of all tensors together
 MAX_DIMENSIONS = 8
+BITS = 8                                 # most of a level
 KEPT = np.arange(2, dtype=np.uint8)      # kinds of the codes of a Sparse: zero, kept
-FIELDS = {"dense": {"type"}, "sparse": {"values"}, "codebook": {"values"}}  # of an entry, beside the usual
+FIELDS = {                               # of an entry, beside the usual
+    "dense": {"type"}, "sparse": {"values"}, "codebook": {"values"}, "levels": {"bits", "largest"},
+}
+OPTIONAL: dict[str, set[str]] = {"dense": {"planes"}, "sparse": {"planes"}, "codebook": set(), "levels": {"axis"}}
 LENGTH = struct.Struct("<I")
 
 Floats = NDArray[Any]
@@ -48,6 +52,16 @@ def to_blob(name: str, stored: Stored) -> tuple[dict[str, Any], bytes]:
             raise SottovoceError(f"{name}: expected codes below {len(table)}, got {highest}")
         entry = {"form": "codebook", **_shape(stored), "values": len(table)}
         return entry, table.astype("<f4").tobytes() + encode_codes(stored.codes, _signs(table))
+    if isinstance(stored, Levels):
+        scale, axes = _finite(name, stored.scale), _long_axes(stored)
+        if not 1 <= stored.bits <= BITS or stored.largest > top_level(stored.bits):
+            raise SottovoceError(f"{name}: expected levels of 1..{BITS} bits, got {stored.largest} of {stored.bits}")
+        if scale.shape != _scale_shape(stored.shape, axes[0] if axes else None):
+            raise SottovoceError(f"{name}: expected a scale for {list(stored.shape)}, got {list(scale.shape)}")
+        entry = {"form": "levels", **_shape(stored), "bits": stored.bits, "largest": stored.largest}
+        book = stored.as_codebook()
+        return (entry | {"axis": axes[0]} if axes else entry,
+                scale.astype("<f4").tobytes() + encode_codes(book.codes, _signs(book.table)))
     raise SottovoceError(f"{name}: a {type(stored).__name__} has no place in the file format yet")
 
 
@@ -64,20 +78,23 @@ def check_entry(name: str, entry: Any) -> None:
     form = entry.get("form") if isinstance(entry, dict) else None
     if not isinstance(form, str) or form not in FIELDS:
         raise FormatError(f"{name}: unknown form {str(form)[:40]!r}: of a later sottovoce?")
-    optional = {"planes"} & entry.keys() if form != "codebook" else set()
-    check_keys(name, entry, {"form", "shape", "bytes", "crc32"} | FIELDS[form] | optional)
+    check_keys(name, entry, {"form", "shape", "bytes", "crc32"} | FIELDS[form] | OPTIONAL[form] & entry.keys())
     shape = entry["shape"]
     whole = isinstance(shape, list) and len(shape) <= MAX_DIMENSIONS and all(map(_is_count, shape))
     # Sizes of 0 count as 1, or numpy would stumble over the others.
     fits = whole and math.prod(max(1, size) for size in shape) <= MAX_ELEMENTS
     expect(fits, f"{name}: expected a shape of {MAX_ELEMENTS} elements at most, got {str(shape)[:80]}")
-    for key in entry.keys() & {"bytes", "crc32", "values"}:
+    for key in entry.keys() & {"bytes", "crc32", "values", "bits", "largest", "axis"}:
         expect(_is_count(entry[key]), f"{name}: {key} should be a whole number, got {str(entry[key])[:40]!r}")
     # What planes inflate to is known by this number alone.
     expect(form != "sparse" or entry["values"] <= math.prod(shape), f"{name}: more values than elements")
     kind = entry.get("type", "float32")
     expect(kind in ("float32", "float16"), f"{name}: unknown type {str(kind)[:40]!r}")
     expect(entry.get("planes", True) is True, f"{name}: planes should be true if it is there")
+    if form == "levels":
+        bits, largest = entry["bits"], entry["largest"]
+        expect(1 <= bits <= BITS and largest <= top_level(bits), f"{name}: no level {largest} is of {bits} bits")
+        expect(entry.get("axis", -1) < len(shape), f"{name}: no axis {entry.get('axis')} in the shape {shape}")
 
 
 def _from_blob(entry: Mapping[str, Any], blob: bytes) -> Stored:
@@ -88,6 +105,8 @@ def _from_blob(entry: Mapping[str, Any], blob: bytes) -> Stored:
         if used != len(blob):
             raise FormatError(f"expected {used} bytes for the shape {list(shape)}, got {len(blob)}")
         return Dense(values.reshape(shape))
+    if entry["form"] == "levels":
+        return _levels(entry, shape, blob)
     values, used = _values(blob, entry["values"], "<f4", planes)
     if entry["form"] == "sparse":
         keep = decode_codes(blob[used:], shape, KEPT).astype(np.bool_)
@@ -98,6 +117,26 @@ def _from_blob(entry: Mapping[str, Any], blob: bytes) -> Stored:
         raise FormatError(f"expected a table of 1..{TABLE} values, the first 0, got {len(values)}")
     codes = decode_codes(blob[used:], shape, _signs(values))
     return Codebook(codes.astype(np.uint8) if len(values) <= 256 else codes, values)
+
+
+def _levels(entry: Mapping[str, Any], shape: tuple[int, ...], blob: bytes) -> Levels:
+    scales, table = _scale_shape(shape, entry.get("axis")), level_table(entry["largest"])
+    scale, used = _values(blob, math.prod(scales), "<f4", False)
+    codes = decode_codes(blob[used:], shape, _signs(table))
+    levels = Levels(table[codes].astype(np.int8), scale.reshape(scales), entry["bits"])
+    if levels.largest != entry["largest"]:
+        raise FormatError(f"expected {entry['largest']} as the largest level, got {levels.largest}")
+    return levels
+
+
+def _scale_shape(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
+    """Of the scales of levels of that shape, with an axis of their own or one for all."""
+    return tuple(size if place == axis else 1 for place, size in enumerate(shape))
+
+
+def _long_axes(stored: Levels) -> list[int]:
+    """The axes with scales of their own."""
+    return [axis for axis, size in enumerate(stored.scale.shape) if size != 1]
 
 
 # ---- floats ---------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.file import layout
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def header_bytes(artefact: Artefact) -> int:
 def paper_bytes(artefact: Artefact) -> int:
     """The size as Tan and Wang 2021 count it, in whole bytes; the places of nonzero weights cost nothing.
 
-    N log2 K + 32 K bits for N nonzero weights that share K values, log2 K rounded up; otherwise the 32 or 16
-    bits of each nonzero weight.
+    N log2 K + 32 K bits for N nonzero weights that share K values, log2 K rounded up; their bits for all weights on
+    levels, as Huang et al. 2022 count them, and 32 for each scale; otherwise the 32 or 16 bits of each nonzero weight.
     """
     return -(-sum(_paper_bits(stored) for stored in artefact.tensors.values()) // 8)
 
@@ -55,6 +55,8 @@ def nonzeros(stored: Stored) -> int:
 
 
 def _paper_bits(stored: Stored) -> int:
+    if isinstance(stored, Levels):
+        return stored.levels.size * stored.bits + 32 * stored.scale.size
     count = nonzeros(stored)
     if isinstance(stored, Codebook):
         values = int(np.count_nonzero(stored.table))
@@ -71,6 +73,9 @@ def _row(name: str, stored: Stored, size: int, note: str, full_shape: tuple[int,
 def _form(stored: Stored) -> str:
     if isinstance(stored, Codebook):
         return f"codebook of {len(stored.table) - 1} + zero"
+    if isinstance(stored, Levels):
+        scales = "one scale" if stored.scale.size == 1 else f"{stored.scale.size} scales"
+        return f"levels of {stored.bits} {'bit' if stored.bits == 1 else 'bits'}, {scales}"
     if isinstance(stored, Sparse):
         return "sparse float32"
     return f"dense {stored.values.dtype.name}" if isinstance(stored, Dense) else type(stored).__name__.lower()

@@ -16,10 +16,11 @@ from sottovoce.errors import FormatError, SottovoceError
 from sottovoce.files import write_bytes
 
 MAGIC = b"SOTT"
-VERSION = 1
+VERSION = 2                              # the latest that is read
 PREAMBLE = struct.Struct("<4sHHIII")     # magic, version, 0, bytes of header, of its JSON, checksum
 ALIGNMENT = 8
 MAX_HEADER = 1 << 22                     # bytes of JSON
+SINCE = {"levels": 2}                    # the version that brought a form; the others were there from the first
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def _parts(artefact: Artefact) -> tuple[bytes, dict[str, bytes]]:
         raise SottovoceError(f"graph and meta: expected JSON values only ({error})") from None
     _parsed(text)
     packed = zlib.compress(text, 9)
-    preamble = PREAMBLE.pack(MAGIC, VERSION, 0, len(packed), len(text), zlib.crc32(packed))
+    version = max((SINCE.get(entry["form"], 1) for entry in entries.values()), default=1)
+    preamble = PREAMBLE.pack(MAGIC, version, 0, len(packed), len(text), zlib.crc32(packed))
     return _padded(preamble + packed), blobs
 
 
@@ -115,7 +117,7 @@ def _header(data: bytes) -> tuple[bytes, int]:
     expect(data[:4] == MAGIC, f"expected a .sotto file, which begins with {MAGIC!r}, got {data[:4]!r}")
     expect(len(data) >= PREAMBLE.size, f"cut short: expected {PREAMBLE.size} bytes or more, got {len(data)}")
     _, version, zero, stored, plain, checksum = PREAMBLE.unpack_from(data)
-    expect(version == VERSION, f"expected format version {VERSION}, got {version}: of a later sottovoce?")
+    expect(1 <= version <= VERSION, f"expected format version 1 to {VERSION}, got {version}: of a later sottovoce?")
     expect(zero == 0, f"header: expected 0 after the version, got {zero}")
     end = _aligned(PREAMBLE.size + stored)
     expect(len(data) >= end, f"cut short: expected {end} bytes or more, got {len(data)}")

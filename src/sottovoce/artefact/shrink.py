@@ -15,7 +15,7 @@ from sottovoce.artefact import Artefact
 from sottovoce.artefact.constants import BIASES, Arrays, Constants, added, find_constants
 from sottovoce.artefact.features import Features
 from sottovoce.artefact.graph import Graph, Node
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored
 
 Needed = NDArray[np.bool_]               # by number of the feature
 
@@ -63,6 +63,10 @@ def taken(stored: Stored, places: Sequence[Needed | None]) -> Stored:
             used = np.union1d(codes[grid], [0])
             fitting = np.uint8 if len(used) <= 256 else np.uint16
             return Codebook(np.searchsorted(used, codes[grid]).astype(fitting), table[used])
+        case Levels(levels, scale, bits):
+            along = (slice(None) if place is None or size == 1 else place
+                     for place, size in zip(places, scale.shape, strict=True))
+            return Levels(levels[grid], scale[tuple(along)], bits)
     raise TypeError(f"cannot take a part of a {type(stored).__name__}")
 
 

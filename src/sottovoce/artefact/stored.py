@@ -64,3 +64,41 @@ class Codebook:
 
     def to_array(self) -> Array:
         return self.table[self.codes]
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """A whole number per element, times a scale: one for all, or one for each index of an axis."""
+
+    levels: NDArray[np.int8]             # the tensor's shape, each in -top_level(bits) .. top_level(bits)
+    scale: NDArray[np.float32]           # as many axes, all of length 1 but for the one that has scales of its own
+    bits: int                            # of an element, as papers count: 1..8
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.levels.shape
+
+    def to_array(self) -> Array:
+        return self.levels * self.scale + np.float32(0)      # not -0
+
+    def as_codebook(self) -> Codebook:
+        """The levels as codes, without the scale; the table goes as far as the largest of them."""
+        top, levels = self.largest, self.levels.astype(np.int16)
+        codes = np.where(levels > 0, levels + top, np.where(levels < 0, levels + top + 1, 0))
+        return Codebook(codes.astype(np.uint8), level_table(top))
+
+    @property
+    def largest(self) -> int:
+        """The largest magnitude of a level."""
+        return max(int(self.levels.max(initial=0)), -int(self.levels.min(initial=0)))
+
+
+def level_table(largest: int) -> Array:
+    """The levels by code: the zero, then the negative ones and the positive ones, ascending."""
+    side = np.arange(1, largest + 1, dtype=np.float32)
+    return np.concatenate([np.zeros(1, np.float32), -side[::-1], side])
+
+
+def top_level(bits: int) -> int:
+    """The largest level of so many bits: levels are symmetric, and one bit has -1 and 1."""
+    return max(1, (1 << (bits - 1)) - 1)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored
 
 
 class GraphBuilder:
@@ -57,6 +57,10 @@ class GraphBuilder:
                 return self.constant(values, name)
             case Codebook(codes, table):
                 return self.codebook(name, codes, table)
+            case Levels(_, scale):
+                book = stored.as_codebook()
+                levels = self.codebook(name, book.codes, book.table)
+                return self.add("Mul", levels, self.constant(scale, f"{name}.scale"))
             case Sparse(keep, values):
                 return self.spread(name, keep, self.constant(values, f"{name}.values"))
         raise TypeError(f"{name}: no ONNX form for {type(stored).__name__}")

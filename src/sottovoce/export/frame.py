@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.artefact.graph import Node
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored
 from sottovoce.export.builder import GraphBuilder
 from sottovoce.export.inside import Inside, Shape
 
@@ -104,7 +104,17 @@ def rearranged(stored: Stored, arrange: Arrangement) -> Stored:
         case Sparse(keep):
             places = arrange(keep)
             return Sparse(places, arrange(stored.to_array())[places])
+        case Levels(levels, scale, bits):
+            return Levels(arrange(levels), _narrowed(arrange(np.broadcast_to(scale, levels.shape))), bits)
     raise TypeError(f"no ONNX form for {type(stored).__name__}")
+
+
+def _narrowed(array: NDArray[Any]) -> NDArray[Any]:
+    """The array with every axis along which it does not change cut to length 1."""
+    for axis in range(array.ndim):
+        first = array.take([0], axis)
+        array = first if (array == first).all() else array
+    return array
 
 
 def as_is(array: NDArray[Any]) -> NDArray[Any]:

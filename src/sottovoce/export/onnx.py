@@ -14,7 +14,7 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 from sottovoce import __version__
 from sottovoce.artefact import Artefact
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored
 from sottovoce.errors import SottovoceError
 from sottovoce.export.builder import GraphBuilder
 from sottovoce.export.check import check
@@ -85,7 +85,7 @@ def not_packed(artefact: Artefact) -> dict[str, str]:
 def full_width(stored: Stored) -> str:
     """How values lie in ONNX if not as packed codes; empty if they do."""
     match stored:
-        case Codebook():
+        case Codebook() | Levels():
             return ""
         case Sparse():
             return "pruned, not clustered: float32 values and a bit for every place"
