@@ -19,7 +19,7 @@ MAY = {
     "export": {"artefact", "runtime", "onnx", "onnxruntime"},
     "metrics": {"soxr", "pesq", "pystoi", "fast_bss_eval", "speechmos", "onnxruntime", "scipy"},
     "models": {"torch"},
-    "data": {"torch", "lhotse", "soundfile", "soxr", "scipy", "rich"},
+    "data": {"runtime", "torch", "lhotse", "soundfile", "soxr", "scipy", "rich"},
     "tasks": {"data", "metrics", "torch"},
     "training": {"torch", "accelerate"},
     "checkpoints": {"torch", "safetensors"},

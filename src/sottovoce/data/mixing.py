@@ -12,7 +12,7 @@ import scipy.signal
 import soxr
 from numpy.typing import NDArray
 
-from sottovoce.data.plans import Piece, fitted, joined, pieces_of, random_piece
+from sottovoce.data.plans import SHORTEST, Piece, fitted, joined, pieces_of, random_piece
 from sottovoce.data.pool import RATE, Pool
 from sottovoce.data.synthetic import SYNTHETIC, equalise, unit
 
@@ -166,7 +166,7 @@ def _fill(rng: np.random.Generator, pool: Pool, seconds: float) -> tuple[Piece, 
     """Pieces laid end to end, all of one speaker or class, until they last `seconds`."""
     pieces = [random_piece(rng, pool, seconds)]
     group = pool.groups[pool.index[pieces[0].clip]]
-    while (left := seconds - sum(piece.seconds for piece in pieces)) > 0.05:
+    while (left := seconds - sum(piece.seconds for piece in pieces)) > SHORTEST:
         pieces.append(random_piece(rng, pool, left, group))
     return tuple(pieces)
 

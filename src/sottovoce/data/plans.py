@@ -14,6 +14,7 @@ from sottovoce.errors import DataError
 from sottovoce.files import write_text
 
 Array = NDArray[np.float32]
+SHORTEST = 0.05              # seconds that are worth a piece of their own
 
 
 @dataclass(frozen=True)

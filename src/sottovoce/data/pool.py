@@ -43,8 +43,9 @@ class Pool:
         self.index = {cut.id: position for position, cut in enumerate(self.cuts)}
         self.seconds = np.array([cut.duration for cut in self.cuts])
         self.groups = [group_name(cut) for cut in self.cuts]
+        names = np.array(self.groups)
         self.members: dict[str, NDArray[np.int64]] = {
-            name: np.flatnonzero(np.array(self.groups) == name) for name in sorted(set(self.groups))
+            name: np.flatnonzero(names == name) for name in sorted(set(self.groups))
         }
         totals = {name: self.seconds[members].sum() for name, members in self.members.items()}
         weights = np.array([self.seconds[i] / totals[name] ** 0.5 for i, name in enumerate(self.groups)])

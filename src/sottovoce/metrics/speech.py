@@ -29,7 +29,8 @@ Array = NDArray[np.float64]
 Function = Callable[[ArrayLike, ArrayLike, int], float]
 
 PESQ_BOTTOM = 1.0
-SI_SDR_LIMIT = 100.0                 # dB, to both sides; float32 audio resolves no more
+RATIO_LIMIT = 100.0                  # dB, to both sides; float32 audio resolves no more
+SDR_TAPS = 512
 DNSMOS_RATE = 16000
 DNSMOS_SECONDS = 9.01                # what its network takes
 DNSMOS_SAMPLES = 144160
@@ -77,9 +78,27 @@ def si_sdr(estimate: ArrayLike, reference: ArrayLike, sample_rate: int = 16000) 
     if _silent(reference):
         return np.nan
     if _silent(estimate):
-        return -SI_SDR_LIMIT
+        return -RATIO_LIMIT
     # The package takes a norm below 1e-6 for silence, so a quiet signal needs its scale before it gets there.
-    ratio = measured(_loud(reference)[None], _loud(estimate)[None], zero_mean=True, clamp_db=SI_SDR_LIMIT)
+    ratio = measured(_loud(reference)[None], _loud(estimate)[None], zero_mean=True, clamp_db=RATIO_LIMIT)
+    return float(ratio[0])
+
+
+def sdr(estimate: ArrayLike, reference: ArrayLike, sample_rate: int = 16000) -> float:
+    """Signal-to-distortion ratio of BSS-eval 3 (Vincent et al. 2006), dB, zero-mean, within +-100 dB.
+
+    Whatever a filter of 512 taps can make of the reference counts as signal. NaN for fewer samples than that.
+    """
+    from fast_bss_eval.numpy import sdr as measured
+
+    estimate, reference = _pair(estimate, reference)
+    if _silent(reference) or len(reference) < SDR_TAPS:
+        return np.nan
+    if _silent(estimate):
+        return -RATIO_LIMIT
+    # The load on the diagonal is for references that leave part of the band empty: their matrix has no inverse.
+    ratio = measured(_loud(reference)[None], _loud(estimate)[None], filter_length=SDR_TAPS, zero_mean=True,
+                     clamp_db=RATIO_LIMIT, load_diag=1e-10)
     return float(ratio[0])
 
 
@@ -117,6 +136,7 @@ METRICS: dict[str, Metric] = {
     "pesq_nb": Metric(pesq_nb, "MOS", 2),
     "stoi": Metric(stoi, "%", 1),
     "si_sdr": Metric(si_sdr, "dB", 2),
+    "sdr": Metric(sdr, "dB", 2),
     "dnsmos": Metric(dnsmos, "MOS", 2),
 }
 

@@ -13,7 +13,7 @@ from sottovoce.report import heat, plots, quality, sound, words
 from sottovoce.report.story import Example, Story, TensorRow
 
 SHOWN, WORTH = 24, 0.01  # at most so many tensors are in sight, each at least this share of the elements
-LEADING = ("pesq_wb", "stoi", "si_sdr")  # the metrics of the headline and of the drawings
+LEADING = ("pesq_wb", "stoi", "si_sdr", "sdr")  # the metrics of the headline and of the drawings
 
 SECTIONS = (  # anchor, name in the menu, the part without which it is left out
     ("quality", "Before and after", "quality"),

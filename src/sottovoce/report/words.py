@@ -23,6 +23,7 @@ METRICS = {
     "pesq_nb": Metric("PESQ-NB", meaning="narrow band, 1 to 4.6"),
     "stoi": Metric("STOI", "%", 1, "intelligibility, 0 to 100 %"),
     "si_sdr": Metric("SI-SDR", "dB", 2, "signal to distortion, free of scale"),
+    "sdr": Metric("SDR", "dB", 2, "signal to distortion, free of a short filter"),
     "dnsmos": Metric("DNSMOS", meaning="overall, 1 to 5"),
 }
 

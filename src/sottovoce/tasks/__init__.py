@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sottovoce.data.batches import Batch
 from sottovoce.tasks.enhance import Enhance
+from sottovoce.tasks.extract import Extract
 from sottovoce.tasks.lists import Split
 
 
@@ -63,4 +64,5 @@ class Task(Protocol):
 
 TASKS: dict[str, type] = {
     "enhance": Enhance,
+    "extract": Extract,
 }
