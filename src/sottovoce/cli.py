@@ -2,13 +2,17 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sottovoce import __version__, terminal
 from sottovoce.errors import SottovoceError
+
+if TYPE_CHECKING:
+    from sottovoce.runtime import Result, Session
 
 app = typer.Typer(
     help="Compress trained speech models into small files that run without torch.",
@@ -80,7 +84,7 @@ def compress(
             comparison = prove(at_work)
     if comparison is not None:
         terminal.out.print(terminal.comparison(comparison))
-    for line in terminal.result(directory, at_work.rows):
+    for line in terminal.result(directory, at_work.rows, settings.task.name):
         terminal.say(line)
 
 
@@ -101,7 +105,7 @@ def validate(recipe: Annotated[Path, typer.Argument(help="a recipe, TOML")]) -> 
 def recipes(folder: Annotated[Path | None, typer.Argument(help="where to look [recipes]")] = None) -> None:
     """List the recipes of a folder and the stages that a recipe may have."""
     _need_training()
-    from sottovoce.recipe import read_recipe
+    from sottovoce.recipe import only_table, read_recipe
     from sottovoce.techniques import STAGES
 
     if folder is not None and not folder.is_dir():
@@ -109,7 +113,9 @@ def recipes(folder: Annotated[Path | None, typer.Argument(help="where to look [r
     bad = False
     for path in sorted((folder or Path("recipes")).glob("*.toml")):
         try:
-            terminal.say(f"{path}  {', '.join(kind for kind, _ in read_recipe(path).stages)}")
+            table = only_table(path)
+            held = f"[{table}] for recipes" if table else ", ".join(kind for kind, _ in read_recipe(path).stages)
+            terminal.say(f"{path}  {held}")
         except SottovoceError as error:
             terminal.fail(str(error))
             bad = True
@@ -148,11 +154,9 @@ def enhance(
     atten_lim: Annotated[float | None, typer.Option(help="most that noise is attenuated, dB")] = None,
 ) -> None:
     """Enhance audio of any rate, channels and length into the same. Raw PCM is 16-bit mono at the model's rate."""
-    from sottovoce import zoo
-    from sottovoce.runtime import load
     from sottovoce.runtime.enhance import enhance_paths, enhance_pcm
 
-    session = load(zoo.find(model))
+    session = _session(model, "enhance")
     if inputs == [Path("-")]:
         enhance_pcm(session, sys.stdin.buffer, sys.stdout.buffer, wet=wet, attenuation_limit_db=atten_lim)
         return
@@ -164,7 +168,56 @@ def enhance(
             session, inputs, output, wet=wet, attenuation_limit_db=atten_lim,
             progress=lambda path, share: tick(round(100 * share), 100, path.name),
         )
-    terminal.enhanced(results)
+    _tell(results)
+
+
+@app.command()
+def extract(
+    inputs: Annotated[list[Path], typer.Argument(help="files or folders, or one CSV list: mixture,enrol[,output]")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="a file for one input, else a folder")],
+    enrol: Annotated[Path | None, typer.Option("--enrol", "-e", help="a recording of the voice, alone")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="a .sotto file or a shipped model")] = "model.sotto",
+) -> None:
+    """Extract what one talker says, told by a recording of the voice, from audio of any rate and channels.
+
+    A CSV list has a recording of a voice for each of its mixtures; its paths are relative to itself.
+    """
+    from sottovoce.runtime.extract import extract_list, extract_paths
+
+    session = _session(model, "extract")
+    listed = [path for path in inputs if path.suffix.lower() == ".csv"]
+    if listed and (len(inputs) > 1 or enrol is not None):
+        raise SottovoceError(f"extract: expected {listed[0]} alone, got other inputs or --enrol beside it")
+    bar, tick = terminal.ticking("extracting")
+
+    def progress(path: Path, share: float) -> None:
+        tick(round(100 * share), 100, path.name)
+
+    with bar:
+        if listed:
+            results = extract_list(session, listed[0], output, progress=progress)
+        elif enrol is None:
+            raise SottovoceError("extract: expected --enrol FILE, a recording of the voice, got none")
+        else:
+            results = extract_paths(session, inputs, enrol, output, progress=progress)
+    _tell(results)
+
+
+def _session(model: str, command: str) -> "Session":
+    """The session of a model; raises SottovoceError naming the command that it is for if it is another."""
+    from sottovoce import zoo
+    from sottovoce.runtime import load
+
+    session = load(zoo.find(model))
+    fitting = "extract" if len(session.inputs) > 1 else "enhance"
+    if fitting != command:
+        raise SottovoceError(f"{model}: expected a model to {command} with, got one for: sottovoce {fitting}")
+    return session
+
+
+def _tell(results: Sequence["Result"]) -> None:
+    """What became of each file; exit status 2 if one failed."""
+    terminal.done(results)
     if any(result.error for result in results):
         raise typer.Exit(2)
 

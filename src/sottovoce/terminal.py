@@ -125,7 +125,13 @@ def _shape(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
 
 
-def result(directory: Path, rows: Sequence[Row]) -> Iterable[str]:
+TRIED = {                    # task -> what is done with its model
+    "enhance": "enhance YOUR.wav -o enhanced.wav",
+    "extract": "extract MIXTURE.wav --enrol VOICE.wav -o voice.wav",
+}
+
+
+def result(directory: Path, rows: Sequence[Row], task: str) -> Iterable[str]:
     """Where the result of a run lies, and what to try next."""
     file = directory / "model.sotto"
     dense = 4 * rows[0].parameters
@@ -133,10 +139,11 @@ def result(directory: Path, rows: Sequence[Row]) -> Iterable[str]:
     yield f"\n{file}: {total} bytes, {dense / total:.1f} times smaller than the {size(dense)} of 32-bit weights"
     if (directory / "report.html").is_file():
         yield f"report: {directory / 'report.html'}"
-    yield f"try it: sottovoce enhance YOUR.wav -o enhanced.wav --model {file}"
+    if task in TRIED:
+        yield f"try it: sottovoce {TRIED[task]} --model {file}"
 
 
-def enhanced(results: Sequence[Result]) -> None:
+def done(results: Sequence[Result]) -> None:
     """A line for every file: done, done with a remark, or why not."""
     for result in results:
         if result.error:

@@ -1,12 +1,16 @@
-"""Runs compressed models on numpy alone: `Session` on arrays, `enhance_*` on files, folders and pipes."""
+"""Runs compressed models on numpy alone: `Session` on arrays, `enhance_*` and `extract_*` on files."""
 
 from pathlib import Path
 
 from sottovoce.artefact.file import load as read
 from sottovoce.runtime.enhance import Result, enhance_file, enhance_paths, enhance_pcm
+from sottovoce.runtime.extract import extract_file, extract_list, extract_paths
 from sottovoce.runtime.session import Session
 
-__all__ = ["Result", "Session", "enhance_file", "enhance_paths", "enhance_pcm", "load"]
+__all__ = [
+    "Result", "Session", "enhance_file", "enhance_paths", "enhance_pcm", "extract_file", "extract_list",
+    "extract_paths", "load",
+]
 
 
 def load(path: str | Path) -> Session:

@@ -29,6 +29,16 @@ class Result:
     error: str = ""        # why there is no output; empty if there is one
 
 
+@dataclass(frozen=True)
+class Job:
+    """A file to be made of another."""
+
+    source: Path
+    target: Path | None                                  # none for a folder in which there is nothing to do
+    work: Callable[[Path, Path], Result]                 # from source to target
+    named: bool = False                                  # the target by a user; any other may become .wav
+
+
 def enhance_file(
     session: Session,
     source: Path,
@@ -87,36 +97,55 @@ def enhance_paths(
     done.
     """
     share = enhanced_share(wet, attenuation_limit_db)
+    return do_each(jobs_for(inputs, output, lambda source, target: _enhance(session, source, target, share, progress)))
+
+
+def jobs_for(inputs: Sequence[Path], output: Path, work: Callable[[Path, Path], Result]) -> list[Job]:
+    """The jobs of files and whole folders, with their outputs where `enhance_paths` puts them."""
     inputs, output = [Path(path) for path in inputs], Path(output)
     if not inputs:
-        raise SottovoceError("enhance: expected at least one file or folder, got none")
-    to_file = len(inputs) == 1 and not inputs[0].is_dir() and output.suffix and not output.is_dir()
-    folder = output.parent if to_file else output
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SottovoceError(f"{folder}: expected a folder to write to, got: {error.strerror}") from error
+        raise SottovoceError("expected at least one file or folder, got none")
+    if len(inputs) == 1 and not inputs[0].is_dir() and output.suffix and not output.is_dir():
+        make_folder(output.parent)
+        return [Job(inputs[0], output, work, named=True)]
+    make_folder(output)
+    return [Job(source, name and output / name, work) for source, name in _listed(inputs, output)]
+
+
+def do_each(jobs: Sequence[Job], kept: Sequence[Path] = ()) -> list[Result]:
+    """One result for each job; a bad one is a result with its error and does not stop the others.
+
+    No source is written over, and nothing of `kept`.
+    """
     results = []
     taken: dict[Path, Path] = {}                                     # target -> its source
-    listed = list(_listed(inputs, output))
-    originals = {source.resolve() for source, _ in listed}
-    for source, name in listed:
+    originals = {path.resolve() for path in (*(job.source for job in jobs), *kept)}
+    for job in jobs:
+        source = job.source
         try:
-            if name is None:
+            if job.target is None:
                 raise DataError(f"{source}: expected a folder with audio files, got none in it")
-            target = output if to_file else _writable_name(source, output / name)
+            target = job.target if job.named else _writable_name(source, job.target)
             if target in taken:
                 raise DataError(f"{source}: expected its own output, got {target} as for {taken[target]}")
             if target.resolve() in originals:
                 raise DataError(f"{source}: expected an output that is no input, got {target}")
             target.parent.mkdir(parents=True, exist_ok=True)
-            results.append(_enhance(session, source, target, share, progress))
+            results.append(job.work(source, target))
             taken[target] = source
         except SottovoceError as error:
             results.append(Result(source, error=str(error)))
         except OSError as error:
             results.append(Result(source, error=f"{error.filename or source}: {error.strerror}"))
     return results
+
+
+def make_folder(folder: Path) -> None:
+    """Raises SottovoceError where no folder can be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SottovoceError(f"{folder}: expected a folder to write to, got: {error.strerror}") from error
 
 
 def enhance_pcm(
