@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -39,6 +39,15 @@ class Checkpoint(Protocol):
     def load(self) -> Mapping[str, Tensor] | None: ...
 
     def save(self, tensors: Mapping[str, Tensor]) -> None: ...
+
+
+@runtime_checkable
+class Annealed(Protocol):
+    """A part of a model that changes with training."""
+
+    def anneal(self, share: float) -> None:
+        """Be ready for the next step, when this share of the steps of the fit is done."""
+        ...
 
 
 class TrainingError(SottovoceError):
@@ -133,6 +142,7 @@ def fit(
     parameters = [parameter for _, parameter in sorted(model.named_parameters()) if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=schedule.lr, amsgrad=True, fused=True)
     runner, optimizer = accelerator.prepare(model, optimizer)
+    annealed = [part for part in model.modules() if isinstance(part, Annealed)]
     tally = _Tally()
     start = _restore(model, optimizer, tally, checkpoint)
     good, good_step = {name: tensor.clone() for name, tensor in _state(model, optimizer).items()}, start
@@ -145,6 +155,8 @@ def fit(
         now = time.monotonic()
         tally.waited += now - clock
         torch.manual_seed(seed * 1_000_003 + step)           # dropout, for one, repeats after a restart
+        for part in annealed:
+            part.anneal(step / schedule.steps)
         rate = schedule.rate(step) / 2 ** len(tally.setbacks)
         value = _step(accelerator, runner, parameters, optimizer, batch, loss, penalties, schedule, rate)
         # At fixed steps, and only there also saved: a fit that was killed goes back to the same states.

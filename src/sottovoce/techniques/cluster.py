@@ -161,7 +161,7 @@ def clustered(
     if len(distinct) <= count:
         centroids = distinct
     else:
-        centroids = _lloyd(nonzero, np.linspace(nonzero[0], nonzero[-1], count), rounds)
+        centroids = lloyd(nonzero, np.linspace(nonzero[0], nonzero[-1], count), rounds)
     table = np.unique(centroids.astype(np.float32))
     table = table[table != 0]
     edges = (table[1:] + table[:-1]) / 2
@@ -169,7 +169,8 @@ def clustered(
     return codes, table
 
 
-def _lloyd(values: NDArray[np.float64], centroids: NDArray[np.float64], rounds: int) -> NDArray[np.float64]:
+def lloyd(values: NDArray[np.float64], centroids: NDArray[np.float64], rounds: int) -> NDArray[np.float64]:
+    """K-means of sorted values from sorted centroids; those that lose all their values go."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     for _ in range(rounds):
         bounds = np.searchsorted(values, (centroids[1:] + centroids[:-1]) / 2)

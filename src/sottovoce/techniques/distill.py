@@ -1,13 +1,19 @@
-"""Training towards the outputs of a teacher: the dense model, or the model before this pruning step."""
+"""Training towards a teacher's outputs, and what its layers give: the dense model, or the one before this pruning."""
 
+import fnmatch
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sottovoce.errors import RecipeError
 from sottovoce.techniques.context import Run, Teacher
 from sottovoce.techniques.train import Train
+from sottovoce.techniques.weights import WeightForm
 from sottovoce.training import forward
 
 
@@ -15,27 +21,75 @@ from sottovoce.training import forward
 class Distill(Train):
     """Train on the task and towards a teacher: (1 - weight) * task loss + weight * distance to the teacher.
 
-    Source: Wei, Li and Zhang 2022, where the teacher is the model before this pruning step.
+    With `features` comes feature_weight * the mean squared distance of what these modules give in both. Sources: Wei,
+    Li and Zhang 2022, where the teacher is the model before this pruning step; Huang et al. 2022, whose task loss +
+    0.2 * distance is 1.2 times that of weight 1/6.
     """
 
     teacher: Teacher = "dense"
     weight: float = 0.5
+    features: str = ""               # names of modules, shell-style: "stacks.*"; of nested ones the outermost that run
+    feature_weight: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.weight <= 1:
             raise ValueError(f"weight must be above 0 and at most 1, got {self.weight}")
+        if not 0 < self.feature_weight < float("inf"):
+            raise ValueError(f"feature_weight must be a positive number, got {self.feature_weight}")
 
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
         teacher = run.teacher(self.teacher)
+        with self._watched(model) as ours, self._watched(teacher) as theirs:
 
-        def loss(outputs: Any, batch: Any) -> Tensor:
-            with torch.no_grad():
-                wanted = forward(teacher.to(batch.inputs[0].device), batch.inputs, self.precision)
-            imitation = run.task.imitation(outputs, wanted, batch)
-            if self.weight == 1:
-                return imitation
-            return (1 - self.weight) * run.task.loss(outputs, batch) + self.weight * imitation
+            def loss(outputs: Any, batch: Any) -> Tensor:
+                with torch.no_grad():
+                    wanted = forward(teacher.to(batch.inputs[0].device), batch.inputs, self.precision)
+                imitation = run.task.imitation(outputs, wanted, batch)
+                value = imitation if self.weight == 1 else (
+                    (1 - self.weight) * run.task.loss(outputs, batch) + self.weight * imitation)
+                return value + self.feature_weight * _distance(ours, theirs) if self.features else value
 
-        self._fit(model, loss, run)
+            self._fit(model, loss, run)
         return model
+
+    def _watched(self, model: nn.Module) -> Any:
+        return watched(model, self.features) if self.features else nullcontext([])
+
+
+@contextmanager
+def watched(model: nn.Module, pattern: str) -> Iterator[list[Tensor]]:
+    """A list that holds what the modules of these names gave in the model's last pass, in the order in which they ran.
+
+    Of modules within each other the outermost counts; containers that are never run do not. Raises RecipeError when
+    the pattern matches none.
+    """
+    names: list[str] = []
+    for name, module in model.named_modules():
+        within = any(name.startswith(f"{other}.") for other in names)
+        runs = not isinstance(module, nn.ModuleList | nn.ModuleDict | WeightForm)
+        if name and runs and not within and fnmatch.fnmatchcase(name, pattern):
+            names.append(name)
+    if not names:
+        there = ", ".join(name for name, _ in model.named_children())
+        raise RecipeError(f"features: {pattern!r} matches no module; there are {there} and what is within them")
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, outputs: Any) -> None:
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        seen.extend(part.float() for part in parts if isinstance(part, Tensor))
+
+    handles = [model.register_forward_pre_hook(lambda module, inputs: seen.clear())]
+    handles += [model.get_submodule(name).register_forward_hook(keep) for name in names]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _distance(ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
+    """Mean over what modules gave of the mean squared difference. Raises RecipeError unless as many gave something."""
+    if len(ours) != len(theirs):
+        raise RecipeError(f"features: expected {len(theirs)} outputs of modules, as the teacher has, got {len(ours)}")
+    return torch.stack([F.mse_loss(one, other) for one, other in zip(ours, theirs, strict=True)]).mean()

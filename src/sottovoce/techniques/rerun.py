@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from sottovoce.errors import SottovoceError
+from sottovoce.techniques.inputs import input_form
 from sottovoce.techniques.tracing import Tracer
 from sottovoce.techniques.weights import plain
 
@@ -146,6 +147,8 @@ def _split(module: fx.GraphModule, node: fx.Node) -> None:
     lstm = module.get_submodule(str(node.target))
     assert isinstance(lstm, nn.LSTM)
     if lstm.num_layers == 1 or lstm.bidirectional or lstm.proj_size or len(node.args) != 1 or node.kwargs:
+        return
+    if input_form(lstm) is not None:         # its layers by themselves would be without it
         return
     layers = [_layer(lstm, number) for number in range(lstm.num_layers)]
     chained = probe = torch.linspace(-1, 1, 3 * lstm.input_size).view(1, 3, -1).to(layers[0].all_weights[0][0])

@@ -2,9 +2,11 @@
 
 from torch import fx, nn
 
+from sottovoce.techniques.inputs import InputForm
+
 
 class Tracer(fx.Tracer):
-    """Traces down to modules that have no modules of their own, and those of torch.nn."""
+    """Traces down to modules that have no modules of their own but a form of their input, and those of torch.nn."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return not any(True for _ in module.children()) or super().is_leaf_module(module, name)
+        return all(isinstance(child, InputForm) for child in module.children()) or super().is_leaf_module(module, name)
