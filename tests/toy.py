@@ -25,6 +25,11 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"channels": (2, 2, 2, 2, 2), "groups": 1, "power": 0.5, "level_seconds": 1.0},
     ],
     "tcnn": [{"middle": 8, "blocks": 1}, {"middle": 8, "blocks": 1, "residual": True, "level_seconds": 1.0}],
+    "wase": [
+        {"stacks": 2, "blocks": 3, "filters": 12, "channels": 6, "middle": 8, "units": 5},
+        {"stacks": 1, "blocks": 3, "filters": 8, "channels": 4, "middle": 6, "units": 3, "rate": 16_000,
+         "causal": True},
+    ],
 }
 
 STAGE_TABLES: dict[str, str] = {
@@ -59,9 +64,10 @@ seconds = 0.5
 """
 
 
-def recipe(stages: str, lists: Path, model: str = "hidden = 8\nlayers = 2", seed: int = 3) -> Recipe:
+def recipe(stages: str, lists: Path, model: str = "hidden = 8\nlayers = 2", seed: int = 3,
+           name: str = "lstm") -> Recipe:
     """A recipe on the sample with these stages; its evaluation lists are made in the folder `lists`."""
-    text = f'name = "toy"\nseed = {seed}\n[model]\nname = "lstm"\n{model}\n{TASK}\n{stages}'
+    text = f'name = "toy"\nseed = {seed}\n[model]\nname = "{name}"\n{model}\n{TASK}\n{stages}'
     return parse_recipe(text.replace("LISTS", str(lists)), "toy.toml", ROOT / "sample")
 
 
@@ -79,3 +85,4 @@ def built(name: str, settings: dict[str, Any], seed: int = 0) -> torch.nn.Module
 MODEL_CASES = [
     (name, settings) for name, variants in MODEL_SETTINGS.items() for settings in variants
 ]
+CAUSAL_CASES = [(name, settings) for name, settings in MODEL_CASES if name != "wase" or settings.get("causal")]

@@ -83,7 +83,7 @@ def compress(
             shown.stage("test list and report")
             comparison = prove(at_work)
     if comparison is not None:
-        terminal.out.print(terminal.comparison(comparison))
+        terminal.out.print(terminal.comparison(comparison, settings.task.given))
     for line in terminal.result(directory, at_work.rows, settings.task.name):
         terminal.say(line)
 

@@ -58,6 +58,15 @@ def read_recipe(path: Path) -> Recipe:
     return parse_recipe(_read(path), str(path), path.parent, path.stem)
 
 
+def only_table(path: Path) -> str:
+    """The one table of a file that is there for recipes to include, model or task; empty for a recipe.
+
+    Raises RecipeError for what is neither.
+    """
+    keys = set(_toml(_read(path), str(path), _KEYS))
+    return keys.pop() if keys in ({"model"}, {"task"}) else ""
+
+
 def parse_recipe(text: str, where: str, base: Path, name: str = "recipe") -> Recipe:
     """As `read_recipe`, from the text of the file."""
     table = _toml(text, where, _KEYS)

@@ -37,6 +37,7 @@ from sottovoce.models import build
 from sottovoce.packing import pack
 from sottovoce.recipe import Recipe, Stage
 from sottovoce.techniques.context import Teacher
+from sottovoce.techniques.share import Share
 from sottovoce.techniques.snapshot import Snapshot, restore, snapshot
 from sottovoce.techniques.weights import learned, plain, weights
 from sottovoce.training import Fitted, Loss, Penalty, Schedule, fit, forward
@@ -210,8 +211,8 @@ class Run:
         return self.directory / "stages" / f"{place}{suffix}.safetensors"
 
     def _save(self, place: str, model: nn.Module) -> None:
-        tensors, forms = snapshot(model)
-        save_tensors(self._file(place), tensors, forms=forms, **self.identity)
+        kept = snapshot(model)
+        save_tensors(self._file(place), kept.tensors, forms=kept.forms, shared=kept.shared, **self.identity)
 
     def dense(self) -> nn.Module:
         """The model the run began with."""
@@ -219,7 +220,7 @@ class Run:
 
     def _load(self, place: str) -> nn.Module:
         tensors, notes = load_tensors(self._file(place))
-        return restore(self._fresh(), tensors, notes.get("forms", {}))
+        return restore(self._fresh(), tensors, notes.get("forms", {}), notes.get("shared", {}))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -234,12 +235,16 @@ class Run:
 
 
 def on_arrays(model: nn.Module) -> Callable[..., Any]:
-    """The model as a function of numpy arrays of one utterance, without batch, with its forms worked in."""
+    """The model as a function of numpy arrays of one utterance, without batch, with its forms worked in.
+
+    Of several outputs it gives the first, as a file of the model does.
+    """
     baked = plain(model)
 
     @torch.no_grad()
     def apply(*inputs: Any) -> Any:
-        return baked(*(torch.from_numpy(array).unsqueeze(0) for array in inputs))[0].numpy()
+        outputs = baked(*(torch.from_numpy(array).unsqueeze(0) for array in inputs))
+        return (outputs[0] if isinstance(outputs, tuple) else outputs)[0].numpy()
 
     return apply
 
@@ -251,7 +256,7 @@ def load_dense(model: nn.Module, path: Path) -> None:
     """
     tensors, _ = load_tensors(path)
     try:
-        restore(model, {name: tensor.float() for name, tensor in tensors.items()}, {})
+        restore(model, {name: tensor.float() for name, tensor in tensors.items()}, {}, {})
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from None
 
@@ -281,11 +286,12 @@ def check(recipe: Recipe) -> Iterator[str]:
 
 
 def _chosen(stages: Sequence[tuple[str, Stage]], model: nn.Module, within: str = "") -> Iterator[str]:
-    """The weights that each stage is for; raises RecipeError naming the stage that is for none."""
+    """The weights or modules that each stage is for; raises RecipeError naming the stage that is for none."""
     for number, (kind, stage) in enumerate(stages, 1):
         place = f"{within}stage {number} ({kind}): "
         try:
             names = [weight.name for weight in weights(model, stage.only)] if hasattr(stage, "only") else []
+            names += stage.members(model) if isinstance(stage, Share) else []
         except RecipeError as error:
             raise RecipeError(f"{place}{error}") from None
         if names:

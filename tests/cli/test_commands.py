@@ -43,6 +43,13 @@ def test_recipes_lists_recipes_and_stages(sottovoce: Callable) -> None:
     assert all(kind in outcome.out for kind in toy.STAGE_TABLES) and "steps" in outcome.out
 
 
+def test_recipes_tells_parts_of_recipes_from_recipes(sottovoce: Callable) -> None:
+    outcome = sottovoce("recipes", toy.ROOT / "recipes" / "full")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "gcrn.toml  [model] for recipes\n" in outcome.out and "task.toml  [task] for recipes\n" in outcome.out
+    assert "gcrn-c1.toml  iterate, cluster" in outcome.out
+
+
 def test_validate_says_what_a_run_would_begin_with(sottovoce: Callable, recipe: Callable) -> None:
     path = recipe("".join(map(toy.stage_table, toy.STAGE_TABLES)))
     outcome = sottovoce("validate", path)

@@ -43,11 +43,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Maker:
 
 
 def test_every_stage_is_under_the_laws() -> None:
-    assert set(toy.STAGE_TABLES) == set(STAGES)
+    # After sharing there are fewer weights than before: tests/techniques/test_share.py has laws of its own.
+    assert set(toy.STAGE_TABLES) == set(STAGES) - {"share"}
 
 
 @pytest.mark.parametrize("before", BEFORE)
-@pytest.mark.parametrize("kind", STAGES)
+@pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_zero_weights_stay_zero(kind: str, before: str, made: Maker) -> None:
     (first, _), (after, _) = made(BEFORE[before]), made(BEFORE[before] + toy.stage_table(kind))
     for old, new in zip(weights(first), weights(after), strict=True):
@@ -57,7 +58,7 @@ def test_zero_weights_stay_zero(kind: str, before: str, made: Maker) -> None:
 
 
 @pytest.mark.parametrize("before", BEFORE)
-@pytest.mark.parametrize("kind", STAGES)
+@pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_stored_bytes_decode_to_exactly_the_trained_weights(kind: str, before: str, made: Maker) -> None:
     model, _ = made(BEFORE[before] + toy.stage_table(kind))
     artefact = decode(encode(pack(model)))
@@ -70,7 +71,7 @@ EMPTIED = '[[stages]]\nkind = "prune"\nratio = 0.97\n[[stages]]\nkind = "prune"\
 
 
 @pytest.mark.parametrize("before", [*BEFORE, "emptied"])
-@pytest.mark.parametrize("kind", STAGES)
+@pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_the_file_holds_what_is_left_of_the_trained_weights(kind: str, before: str, made: Maker) -> None:
     model, run = made({**BEFORE, "emptied": EMPTIED}[before] + toy.stage_table(kind))
     artefact = load(run.directory / "model.sotto")
@@ -89,7 +90,7 @@ def test_the_file_holds_what_is_left_of_the_trained_weights(kind: str, before: s
 
 
 @pytest.mark.parametrize("before", BEFORE)
-@pytest.mark.parametrize("kind", STAGES)
+@pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_the_stated_size_is_the_length_of_the_file(kind: str, before: str, made: Maker) -> None:
     model, run = made(BEFORE[before] + toy.stage_table(kind))
     artefact = shrink(pack(model, {"sample_rate": run.task.sample_rate}))
@@ -99,7 +100,7 @@ def test_the_stated_size_is_the_length_of_the_file(kind: str, before: str, made:
     assert run.rows[-1].multiply_adds == multiply_adds(shipped)[1]
 
 
-@pytest.mark.parametrize("kind", STAGES)
+@pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_the_same_seed_gives_the_same_bytes(kind: str, made: Maker, tmp_path: Path) -> None:
     _, one = made(PRUNED + toy.stage_table(kind))
     compress(Run(one.recipe, tmp_path))
@@ -143,7 +144,7 @@ class PowerCut(Watcher):
             raise StoppedError
 
 
-@pytest.mark.parametrize("kind", STAGES)
+@pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 @pytest.mark.parametrize("events", [2, 7])
 def test_a_run_that_is_cut_off_goes_on_to_the_same_bytes(kind: str, events: int, made: Maker, tmp_path: Path,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
