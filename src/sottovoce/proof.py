@@ -49,6 +49,7 @@ def _story(run: Run, session: Session, comparison: dict[str, Any]) -> Story:
         examples=_examples(run, run.task, session) if isinstance(run.task, ListTask) else [],
         recipe=run.recipe.text,
         environment=environment(),
+        given=run.task.given,
     )
 
 
@@ -65,6 +66,7 @@ def _examples(run: Run, task: ListTask[Any], session: Session) -> list[Example]:
             name=mixture.id, caption=evaluation.caption(mixture), sample_rate=task.sample_rate,
             noisy=noisy * gain, uncompressed=dense(noisy, *conditions) * gain,
             compressed=session.run(noisy, *conditions) * gain, clean=clean * gain,
+            enrolment=conditions[0] * PEAK if conditions else None,
         ))
     return examples
 

@@ -71,9 +71,9 @@ class Shown(Watcher):
                     say(f"    {name}: {text}")
 
 
-def comparison(table: Mapping[str, Any]) -> Table:
-    """Noisy, uncompressed, compressed and what compression changed, from a stored comparison."""
-    view = Table("", "noisy", "uncompressed", "compressed", "difference (95 %)", title="Test list, unseen speakers")
+def comparison(table: Mapping[str, Any], given: str) -> Table:
+    """The input under its name, uncompressed, compressed and what compression changed, from a stored comparison."""
+    view = Table("", given, "uncompressed", "compressed", "difference (95 %)", title="Test list, unseen speakers")
     for column in view.columns[1:]:
         column.justify = "right"
     for name, row in table["metrics"].items():

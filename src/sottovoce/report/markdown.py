@@ -13,13 +13,13 @@ def render_markdown(story: Story) -> str:
         f" {words.size(story.file_bytes)} on disk ({story.title})"
     ]
     if story.comparison:
-        parts.append(_comparison(quality.lines(story.comparison.get("metrics", {}))))
+        parts.append(_comparison(quality.lines(story.comparison.get("metrics", {})), story.given))
     if story.rows:
         parts.append(_ledger(story))
     return "\n\n".join(parts) + "\n"
 
 
-def _comparison(lines: Sequence[quality.Quality]) -> str:
+def _comparison(lines: Sequence[quality.Quality], given: str) -> str:
     def row(line: quality.Quality) -> list[str]:
         values, finer = line.metric.decimals, line.metric.decimals + 1
         return [
@@ -32,7 +32,7 @@ def _comparison(lines: Sequence[quality.Quality]) -> str:
         ]
 
     return _table(
-        ["metric", "noisy", "uncompressed", "compressed", "difference", "95 % interval"], map(row, lines)
+        ["metric", given, "uncompressed", "compressed", "difference", "95 % interval"], map(row, lines)
     )
 
 

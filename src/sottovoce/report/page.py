@@ -41,7 +41,7 @@ def render(story: Story) -> str:
         **_stages(story),
         "searches": _searches(story.rows),
         **_layers(story),
-        "examples": [_example(example) for example in story.examples],
+        "examples": [_example(example, story.given) for example in story.examples],
         "untouched": _untouched(story.tensors),
         "recipe": story.recipe,
         "environment": story.environment,
@@ -197,7 +197,7 @@ def _untouched(tensors: Sequence[TensorRow]) -> list[View]:
     return sorted(views, key=lambda view: -view["bytes"])
 
 
-def _example(example: Example) -> View:
+def _example(example: Example, given: str) -> View:
     versions = {
         "noisy": example.noisy,
         "uncompressed": example.uncompressed,
@@ -205,6 +205,8 @@ def _example(example: Example) -> View:
     }
     if example.clean is not None:
         versions["clean"] = example.clean
+    if example.enrolment is not None:
+        versions["enrolment"] = example.enrolment
     waves = list(versions.values())
     gain = sound.common_gain(waves)
     pictures = sound.spectrograms(waves, example.sample_rate)
@@ -213,11 +215,11 @@ def _example(example: Example) -> View:
         "caption": example.caption,
         "top": f"{example.sample_rate / 2000:g}",
         "middle": f"{example.sample_rate / 4000:g}",
-        "seconds": f"{len(example.noisy) / example.sample_rate:.1f}",
         "versions": [
             {
                 "kind": kind,
-                "label": kind.capitalize(),
+                "label": (given if kind == "noisy" else kind).capitalize(),
+                "seconds": f"{len(wave) / example.sample_rate:.1f}",
                 "picture": Markup(picture),
                 "sound": Markup(sound.flac(wave, example.sample_rate, gain)),
             }

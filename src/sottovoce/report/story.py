@@ -44,6 +44,7 @@ class Example:
     uncompressed: Wave
     compressed: Wave
     clean: Wave | None = None
+    enrolment: Wave | None = None        # the voice to be extracted, of any length
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,7 @@ class Story:
     examples: Sequence[Example] = ()
     recipe: str = ""                                 # TOML text
     environment: Mapping[str, str] = field(default_factory=dict)
+    given: str = "noisy"                             # what the input is called
 
     @property
     def plain_bytes(self) -> int:

@@ -15,6 +15,7 @@ class Task(Protocol):
     """A job that models are trained and scored for."""
 
     name: ClassVar[str]
+    given: ClassVar[str]                 # what its input is called
 
     @property
     def sample_rate(self) -> int:

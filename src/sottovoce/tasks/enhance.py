@@ -84,6 +84,7 @@ class Enhance(ListTask[Evaluation]):
     test: Evaluation | None = None                       # scored at the end
 
     name: ClassVar[str] = "enhance"
+    given: ClassVar[str] = "noisy"
     sample_rate: ClassVar[int] = RATE
 
     def __post_init__(self) -> None:

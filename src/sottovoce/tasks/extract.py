@@ -100,6 +100,7 @@ class Extract(ListTask[TalkerList]):
     test: Evaluation | None = None                       # scored at the end
 
     name: ClassVar[str] = "extract"
+    given: ClassVar[str] = "mixture"
 
     def __post_init__(self) -> None:
         if self.rate not in RATES:
