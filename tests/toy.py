@@ -38,6 +38,8 @@ STAGE_TABLES: dict[str, str] = {
     "distill": 'steps = 4\nweight = 0.5\nl1 = "auto"\ngroup = "auto"',
     "cluster": "values = 8",
     "half": "",
+    "quantize": "bits = 3",
+    "activations": 'ranges = "static"\nutterances = 2\nonly = "output.weight"',
     "iterate": 'rounds = 2\nstages = [{ kind = "prune", ratio = 0.3 }, '
                '{ kind = "distill", steps = 3, teacher = "previous", l1 = "auto" }]',
     "budget": 'size = "4 kB"\nrounds = 1\nvalues = 8\nutterances = 2\n'

@@ -1,11 +1,17 @@
 """How a model gets smaller: one file a technique, and the two tables that list them."""
 
+from sottovoce.techniques.activations import Activations, Dynamic, Static
 from sottovoce.techniques.budget import Budget
 from sottovoce.techniques.cluster import Cluster, Codebook
 from sottovoce.techniques.distill import Distill
 from sottovoce.techniques.half import Half, HalfPrecision
+from sottovoce.techniques.inputs import InputForm
 from sottovoce.techniques.iterate import Iterate
+from sottovoce.techniques.lsq import Lsq
 from sottovoce.techniques.prune import Mask, Prune
+from sottovoce.techniques.quantize import Quantize
+from sottovoce.techniques.share import Share
+from sottovoce.techniques.staircase import Staircase
 from sottovoce.techniques.train import Train
 from sottovoce.techniques.weights import WeightForm
 
@@ -15,6 +21,9 @@ STAGES: dict[str, type] = {
     "distill": Distill,
     "cluster": Cluster,
     "half": HalfPrecision,
+    "share": Share,
+    "quantize": Quantize,
+    "activations": Activations,
     "iterate": Iterate,
     "budget": Budget,
 }
@@ -23,4 +32,11 @@ FORMS: dict[str, type[WeightForm]] = {       # by these names they are found aga
     "mask": Mask,
     "codebook": Codebook,
     "half": Half,
+    "staircase": Staircase,
+    "lsq": Lsq,
+}
+
+INPUT_FORMS: dict[str, type[InputForm]] = {  # likewise, of what comes into a module
+    "dynamic": Dynamic,
+    "static": Static,
 }

@@ -43,7 +43,7 @@ class LevelForm(WeightForm):
 
     def stored(self, weight: Tensor) -> stored.Levels:
         levels = self._kept_levels(weight).cpu().numpy().astype(np.int8)
-        return stored.Levels(levels, self.scale.detach().cpu().numpy(), self.width)
+        return stored.Levels(levels, self.scale.detach().cpu().numpy().copy(), self.width)
 
     @torch.no_grad()
     def _kept_levels(self, weight: Tensor) -> Tensor:

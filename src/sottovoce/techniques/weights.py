@@ -1,7 +1,7 @@
 """The weights of a model by name, and the forms that compression lays on them. Nobody else calls `parametrize`."""
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from sottovoce.artefact.stored import Dense, Stored
 from sottovoce.errors import RecipeError
+from sottovoce.techniques.inputs import host, input_forms, lay
 
 
 class WeightForm(nn.Module):
@@ -68,6 +69,7 @@ class Weight:
         """Hold the weight's present value to this form from now on, in place of an earlier one."""
         self.free()
         parametrize.register_parametrization(self.module, self.attribute, form, unsafe=True)
+        form.eval()          # whatever the module is, until a fit trains it: elsewhere a weight is what a file holds
         self.original.requires_grad_(not form.frozen)
 
     def free(self) -> None:
@@ -117,9 +119,43 @@ def weights(model: nn.Module, only: str = "*") -> list[Weight]:
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """A freshly built model of the same settings that holds the present values, with no forms and no gradients."""
-    fresh = type(model)(model.config)
+    """A freshly built model of the same settings that holds the present values, with no gradients.
+
+    Weights have no forms there; what is rounded on its way into a module still is.
+    """
+    fresh, shared = type(model)(model.config), ties(model)
+    tie(fresh, shared)
+    for name, form in input_forms(model).items():
+        lay(host(fresh, name), type(form)(**form.state_dict()))
     values = {name: tensor for name, tensor in model.state_dict().items() if "parametrizations." not in name}
-    values |= {weight.name: weight.value.detach() for weight in learned(model)}
+    for weight in learned(model):
+        values |= dict.fromkeys(_names(weight.name, shared), weight.value.detach())
     fresh.load_state_dict(values)
     return fresh.requires_grad_(False).eval()
+
+
+# ---- modules that are one --------------------------------------------------------------------------------------------
+
+
+def tie(model: nn.Module, shared: Mapping[str, str]) -> None:
+    """Put the module of each value's name in the place of each key, so that the two are one."""
+    for name, first in shared.items():
+        model.set_submodule(name, model.get_submodule(first))
+
+
+def ties(model: nn.Module) -> dict[str, str]:
+    """The names of modules that are another one, each with that one's first name; not those of modules within them."""
+    firsts: dict[nn.Module, str] = {}
+    found: dict[str, str] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if module not in firsts:
+            firsts[module] = name
+        elif not any(name.startswith(f"{other}.") for other in found):
+            found[name] = firsts[module]
+    return found
+
+
+def _names(name: str, shared: Mapping[str, str]) -> list[str]:
+    """All names of a weight, given the first."""
+    within = (alias + name.removeprefix(first) for alias, first in shared.items() if name.startswith(f"{first}."))
+    return [name, *within]
