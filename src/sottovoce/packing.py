@@ -15,6 +15,8 @@ from sottovoce.artefact.graph import Graph, Node
 from sottovoce.artefact.stored import Dense, Stored
 from sottovoce.errors import SottovoceError
 from sottovoce.models import frontend, layers
+from sottovoce.techniques.activations import Dynamic, Static
+from sottovoce.techniques.inputs import input_form
 from sottovoce.techniques.tracing import Tracer
 from sottovoce.techniques.weights import Weight, learned, plain
 
@@ -28,7 +30,7 @@ _JOINS: dict[Any, str] = {torch.cat: "concat", torch.stack: "stack"}
 
 
 def pack(model: nn.Module, meta: Mapping[str, Any] | None = None) -> Artefact:
-    """The artefact of a model with its forms; `meta` goes along, JSON values only.
+    """The artefact of a model with its forms, for the first of its outputs; `meta` goes along, JSON values only.
 
     Raises SottovoceError naming the first operation that the format does not know.
     """
@@ -61,11 +63,37 @@ def _folded(norm: layers.BatchNorm) -> dict[str, NDArray[Any]]:
 
 
 def trace(model: nn.Module) -> Graph:
-    """What the model computes; modules of the front end and of torch.nn are single operations."""
+    """What leads to the model's first output; modules of the front end and of torch.nn are single operations."""
     builder = _Builder(model)
-    for node in Tracer().trace(model).nodes:
-        builder.add(node)
+    nodes = list(_Tracer().trace(model).nodes)
+    wanted: set[fx.Node] = set()
+    for node in reversed(nodes):
+        if node.op == "output":
+            wanted.add(_first(node.args[0]))
+        elif node in wanted:
+            wanted.update(node.all_input_nodes)
+    for node in nodes:
+        if node in wanted or node.op in ("placeholder", "output"):
+            builder.add(node)
     return Graph(tuple(builder.inputs), tuple(builder.outputs), tuple(builder.nodes))
+
+
+class _Tracer(Tracer):
+    """Has what rounds a module's input as a step of its own, before the module."""
+
+    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        form = input_form(m)
+        if form is not None:
+            args = form(args[0]), *args[1:]
+        return super().call_module(m, forward, args, kwargs)
+
+
+def _first(results: Any) -> fx.Node:
+    """The output that is shipped, of a model that has one or several."""
+    if isinstance(results, fx.Node) and isinstance(results.target, type) and issubclass(results.target, tuple):
+        results = results.args               # a named tuple is a step of its own
+    first: fx.Node = results[0] if isinstance(results, tuple) else results
+    return first
 
 
 class _Builder:
@@ -83,8 +111,7 @@ class _Builder:
             self.inputs.append(node.name)
             self.values[node] = node.name
         elif node.op == "output":
-            results = node.args[0] if isinstance(node.args[0], tuple) else (node.args[0],)
-            self.outputs = [self.values[result] for result in results]       # type: ignore[index]
+            self.outputs = [self.values[_first(node.args[0])]]
         elif node.op == "call_module":
             module = self.model.get_submodule(str(node.target))
             kind = next((kind for kind in _MODULES if isinstance(module, kind)), None)
@@ -103,6 +130,8 @@ class _Builder:
         match node.target, node.args[1:]:
             case ("unsqueeze", (-1,)):
                 self.emit(node, "unsqueeze")
+            case ("float", ()):          # as all values are in the file
+                self.values[node] = self.values[node.args[0]]        # type: ignore[index]
             case ("transpose", (-1, -2) | (-2, -1)):
                 self.emit(node, "transpose")
             case ("flatten", (-2,)):
@@ -119,8 +148,12 @@ class _Builder:
              tensors: dict[str, str] | None = None, **attributes: Any) -> None:
         """One node of the graph for one of the trace; `sources` are its inputs where they are not its arguments."""
         names = tuple(self.values[source] for source in sources or node.args[:inputs])       # type: ignore[index]
-        self.nodes.append(Node(op, node.name, names, tensors or {}, attributes))
-        self.values[node] = node.name
+        self.values[node] = self.append(op, node.name, *names, tensors=tensors, **attributes)
+
+    def append(self, op: str, name: str, *inputs: str, tensors: dict[str, str] | None = None, **attributes: Any) -> str:
+        """A node of the graph that is no node of the trace; its name."""
+        self.nodes.append(Node(op, name, inputs, tensors or {}, attributes))
+        return name
 
 
 _Emit = Callable[[_Builder, fx.Node, Any], None]
@@ -144,14 +177,27 @@ def _module(op: str, inputs: int = 1, tensors: tuple[str, ...] = (), **attribute
 
 
 def _lstm(builder: _Builder, node: fx.Node, module: nn.LSTM) -> None:
-    """A stack of layers as one node each; they hand on their outputs only."""
-    value = builder.values[node.args[0]]         # type: ignore[index]
-    for layer in range(module.num_layers):
-        tensors = {role: f"{node.target}.{role}_l{layer}" for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-        name = f"{node.name}_{layer}"
-        builder.nodes.append(Node("lstm", name, (value,), tensors, {"hidden": module.hidden_size}))
-        value = name
+    """A stack of layers as one node each, and its way back, if it has one; they hand on their outputs only."""
+    add, value = builder.append, builder.values[node.args[0]]        # type: ignore[index]
+
+    def layer(name: str, value: str, suffix: str) -> str:
+        roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        tensors = {role: f"{node.target}.{role}_{suffix}" for role in roles}
+        return add("lstm", name, value, tensors=tensors, hidden=module.hidden_size)
+
+    for number in range(module.num_layers):
+        name = f"{node.name}_{number}"
+        onwards = layer(name, value, f"l{number}")
+        if module.bidirectional:
+            back = layer(f"{name}_back", add("reverse", f"{name}_turned", value), f"l{number}_reverse")
+            onwards = add("concat", f"{name}_both", onwards, add("reverse", f"{name}_back_turned", back))
+        value = onwards
     builder.values[node] = value
+
+
+def _linear(builder: _Builder, node: fx.Node, module: nn.Linear) -> None:
+    roles = ("weight",) if module.bias is None else _BOTH
+    builder.emit(node, "linear", tensors={role: f"{node.target}.{role}" for role in roles})
 
 
 def _nothing(builder: _Builder, node: fx.Node, module: nn.Module) -> None:
@@ -179,9 +225,16 @@ _MODULES: dict[type[nn.Module], _Emit] = {           # a subclass before what it
                                        extra=lambda module: module.extra),
     layers.TimeConv: _module("conv1d", tensors=_BOTH, dilation=lambda module: module.dilation[0],
                              groups=lambda module: module.groups),
+    layers.DepthConv: _module("conv1d", tensors=_BOTH, dilation=lambda module: module.dilation[0],
+                              groups=lambda module: module.groups, after=lambda module: module.after),
+    layers.GlobalNorm: _module("global_norm", tensors=_BOTH, eps=lambda module: module.eps),
+    layers.TimeMean: _module("time_mean"),
     nn.LayerNorm: _module("layer_norm", tensors=_BOTH, eps=lambda module: module.eps),
     nn.PReLU: _module("prelu", tensors=("weight",)),
-    nn.Linear: _module("linear", tensors=_BOTH),
+    nn.Linear: _linear,
     nn.LSTM: _lstm,
     nn.Dropout: _nothing,
+    Static: _module("quantize", bits=lambda form: int(form.bits), low=lambda form: float(form.low),
+                    high=lambda form: float(form.high)),
+    Dynamic: _module("quantize_dynamic", bits=lambda form: int(form.bits)),
 }

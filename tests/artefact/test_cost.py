@@ -5,6 +5,7 @@ from sketch import BINS, Sketch, holes
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.cost import costs, frame_rate, multiply_adds
+from sottovoce.artefact.graph import Graph
 from sottovoce.artefact.shrink import shrink
 from sottovoce.errors import FormatError
 from sottovoce.models import build
@@ -39,6 +40,17 @@ def test_zeros_cost_nothing_and_what_was_removed_not_even_as_dense() -> None:
     assert [(row.dense, row.nonzero) for row in costs(shrink(artefact))] == [(25, 24), (25, 25)]
     assert multiply_adds(artefact) == (60 * 4000, 54 * 4000)             # 16 kHz, hop 4
     assert multiply_adds(artefact, seconds=0.25) == (60_000, 54_000)
+
+
+def test_what_depends_on_conditions_alone_costs_nothing() -> None:
+    sketch = Sketch()
+    x = sketch.add("frames", "voice", n_fft=6, hop=2, window="rect")
+    gain = sketch.linear(sketch.add("time_mean", x), sketch.normal(BINS, 6))
+    artefact = sketch.mask(sketch.add("mul", "magnitude", gain), BINS)
+    given = Artefact(Graph(("noisy", "voice"), artefact.graph.outputs, artefact.graph.nodes), artefact.tensors,
+                     artefact.meta)
+    assert [row.dense for row in costs(given)] == [BINS * BINS]
+    assert multiply_adds(given) == (BINS * BINS * 4000,) * 2             # the hop of the stream
 
 
 def test_a_model_without_a_sample_rate_has_no_rate_of_frames() -> None:

@@ -8,8 +8,9 @@ import pytest
 from onnx import numpy_helper
 
 from sottovoce.artefact import Artefact
-from sottovoce.artefact.graph import ENDS, OPS, Graph, Node
-from sottovoce.artefact.stored import Codebook, Dense, Sparse, Stored
+from sottovoce.artefact.graph import ENDS, OPS, WHOLE, Graph, Node
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored
+from sottovoce.errors import SottovoceError
 from sottovoce.export.check import check, frames_of_onnx
 from sottovoce.export.inside import inside
 from sottovoce.export.onnx import export_onnx
@@ -27,6 +28,7 @@ CASES = {                                                # operation, features, 
     "complex_mul": ("complex_mul", SPECTRUM, {}, {}),
     **{op: (op, IMAGE, {}, {}) for op in ("add", "sub", "mul", "div", "relu", "elu", "sigmoid", "tanh")},
     "affine": ("affine", IMAGE, {}, {"scale": 0.5, "shift": -2.0}),
+    "quantize": ("quantize", IMAGE, {}, {"bits": 3, "low": -1.0, "high": 1.5}),
     "scale_shift": ("scale_shift", IMAGE, {"scale": (3,), "shift": (3,)}, {}),
     "layer_norm": ("layer_norm", VECTOR, {"weight": (24,), "bias": (24,)}, {"eps": 1e-5}),
     "log1p": ("log1p", SPECTRUM, {}, {}),
@@ -41,6 +43,7 @@ CASES = {                                                # operation, features, 
     "unflatten": ("unflatten", IMAGE, {}, {"size": 1}),
     "unsqueeze": ("unsqueeze", IMAGE, {}, {}),
     "linear": ("linear", IMAGE, {"weight": (5, 3), "bias": (5,)}, {}),
+    "linear without a bias": ("linear", IMAGE, {"weight": (5, 3)}, {}),
     "lstm": ("lstm", VECTOR, {"weight_ih": (20, 24), "weight_hh": (20, 5), "bias_ih": (20,), "bias_hh": (20,)},
              {"hidden": 5}),
     "conv1d of one frame": ("conv1d", VECTOR, {"weight": (5, 24, 1), "bias": (5,)}, {"dilation": 1, "groups": 1}),
@@ -59,20 +62,23 @@ CASES = {                                                # operation, features, 
 }  # fmt: skip
 
 
-def packed(shape: tuple[int, ...], form: str = "codebook", seed: int = 0) -> Stored:
-    """A weight in one of the three forms, half of it zeros."""
+def packed(shape: tuple[int, ...], form: str = "codebook", seed: int = 0, outputs: int = 0) -> Stored:
+    """A weight in one of the forms, half of it zeros; levels with a scale for each output."""
     random = np.random.default_rng(seed)
     codes = random.integers(1, 16, shape) * (random.random(shape) < 0.5)
     table = np.concatenate([[0], random.normal(0, 1, 15)]).astype(np.float32)
     if form == "codebook":
         return Codebook(codes.astype(np.uint8), table)
+    if form == "levels":
+        scale = np.ones([size if axis == outputs else 1 for axis, size in enumerate(shape)], np.float32)
+        return Levels((codes // 4).astype(np.int8), scale * random.uniform(0.1, 1, scale.shape).astype(np.float32), 3)
     return Dense(table[codes]) if form == "dense" else Sparse(codes > 0, table[codes[codes > 0]])
 
 
 def model(case: str, form: str = "codebook") -> Artefact:
     """Frames whose samples go through one operation; a linear layer makes frames of its value again."""
     op, features, shapes, attributes = CASES[case]
-    tensors = {role: packed(shape, form if len(shape) > 1 else "dense", seed)
+    tensors = {role: packed(shape, form if len(shape) > 1 else "dense", seed, outputs=int("transpose" in op))
                for seed, (role, shape) in enumerate(shapes.items())}
     nodes = [
         Node("frames", "frame", ("waveform",), attributes=FRAME),
@@ -99,7 +105,7 @@ def model(case: str, form: str = "codebook") -> Artefact:
 
 
 def test_every_operation_between_the_ends_has_an_onnx_form_and_a_case() -> None:
-    assert OPERATIONS.keys() == OPS.keys() - {op for pair in ENDS for op in pair}
+    assert OPERATIONS.keys() == OPS.keys() - {op for pair in ENDS for op in pair} - WHOLE
     assert OPERATIONS.keys() == {op for op, *_ in CASES.values()}
 
 
@@ -114,7 +120,7 @@ def test_onnxruntime_gives_what_the_reference_gives(case: str) -> None:
     check(data, artefact)
 
 
-@pytest.mark.parametrize("form", ["codebook", "dense", "sparse"])
+@pytest.mark.parametrize("form", ["codebook", "dense", "sparse", "levels"])
 @pytest.mark.parametrize("case", [case for case in CASES if "conv" in CASES[case][0]])
 def test_kernels_of_every_form_lie_there_packed(case: str, form: str) -> None:
     artefact = model(case, form)
@@ -123,8 +129,21 @@ def test_kernels_of_every_form_lie_there_packed(case: str, form: str) -> None:
     kernel = artefact.tensors["weight"]
     floats = {role.name: numpy_helper.to_array(role).size for role in onnx.load_from_string(data).graph.initializer
               if role.name.startswith("weight") and role.data_type == onnx.TensorProto.FLOAT}
-    wanted = {"codebook": 16, "dense": math.prod(kernel.shape), "sparse": np.count_nonzero(kernel.to_array())}
+    scaled = kernel.shape[1 if "transposed" in case else 0]
+    wanted = {"codebook": 16, "levels": 7 + scaled, "dense": math.prod(kernel.shape), "sparse": np.count_nonzero(kernel.to_array())}
     assert sum(floats.values()) <= wanted[form]
+
+
+def test_what_has_no_single_frames_is_refused() -> None:
+    artefact = model("conv1d")
+    nodes = artefact.graph.nodes
+    ahead = Node("conv1d", "value", nodes[-3].inputs, nodes[-3].tensors, nodes[-3].attributes | {"after": 4})
+    for graph, message in (
+        (Graph(("waveform",), ("output",), (*nodes[:-3], ahead, *nodes[-2:])), r"looks ahead \(conv1d value\)"),
+        (Graph(("waveform", "voice"), ("output",), nodes), "a model of one waveform, got one of waveform, voice"),
+    ):
+        with pytest.raises(SottovoceError, match=message):
+            export_onnx(Artefact(graph, artefact.tensors, artefact.meta))
 
 
 def test_a_model_of_samples_is_no_model_for_the_slot_of_spectra() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sottovoce.models.layers import BatchNorm, FrameConv, FrameConvTranspose, Prelu, TimeConv
+from sottovoce.models.layers import BatchNorm, DepthConv, FrameConv, FrameConvTranspose, GlobalNorm, Prelu, TimeConv
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +38,28 @@ def test_a_convolution_along_time_is_torchs(outputs: int, dilation: int, groups:
     padded = F.pad(x.transpose(1, 2), (2 * dilation, 0))
     wanted = F.conv1d(padded, layer.weight, layer.bias, dilation=dilation, groups=groups)
     assert torch.allclose(layer(x), wanted.transpose(1, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("frames", "dilation"), [(30, 1), (32, 8), (30, 8), (3, 16)])
+def test_a_filter_for_each_channel_is_torchs(frames: int, dilation: int, causal: bool) -> None:
+    layer, x = DepthConv(6, 3, dilation, causal), torch.randn(2, frames, 6)
+    padded = F.pad(x.transpose(1, 2), (2 * dilation, 0) if causal else (dilation, dilation))
+    wanted = F.conv1d(padded, layer.weight, layer.bias, dilation=dilation, groups=6)
+    assert torch.allclose(layer(x), wanted.transpose(1, 2), atol=1e-6)
+
+
+def test_a_global_norm_and_its_gradients_are_those_of_its_formula() -> None:
+    layer, x = GlobalNorm(6), (torch.randn(2, 30, 6) * 3 + 1).requires_grad_()
+    torch.nn.init.normal_(layer.weight)
+    exact = x.detach().double().requires_grad_()
+    centred = exact - exact.mean((1, 2), keepdim=True)
+    wanted = centred / (centred.square().mean((1, 2), keepdim=True) + 1e-8).sqrt() * layer.weight + layer.bias
+    toward = torch.randn(2, 30, 6)
+    (layer(x) * toward).sum().backward()
+    (wanted * toward).sum().backward()
+    assert torch.allclose(layer(x).double(), wanted, atol=1e-5) and exact.grad is not None and x.grad is not None
+    assert torch.allclose(x.grad.double(), exact.grad, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(4, 9, 5, 3), (4, 9, 3)])

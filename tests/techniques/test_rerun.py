@@ -81,17 +81,23 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str]] = {       # name -> model
     "recurrent": (Recurrent, ""),
     "branches": (Branches, "cannot be traced"),
     "in place": (InPlace, "changes values in place"),
+    "two voices": (lambda: toy.built("wase", toy.MODEL_SETTINGS["wase"][0]), ""),
 }
 
 
 def made(name: str) -> tuple[nn.Module, list[Batch], str]:
     torch.manual_seed(1)
     model, whole = MODELS[name][0]().eval(), MODELS[name][1]
-    size = 4000 if name == "stacked lstm" else 20
-    return model, [Batch((torch.randn(count, size),), (torch.randn(count, size),)) for count in (2, 3)], whole
+    size = {"stacked lstm": 4000, "two voices": 400}.get(name, 20)
+    inputs = 2 if name == "two voices" else 1
+    return model, [
+        Batch(tuple(torch.randn(count, size) for _ in range(inputs)), (torch.randn(count, size),)) for count in (2, 3)
+    ], whole
 
 
 def loss(outputs: Any, batch: Any) -> Tensor:
+    if isinstance(outputs, tuple):           # of voices and their presence
+        return (outputs[0] - batch.targets[0]).square().mean() + outputs[-1].square().mean()
     return (outputs - batch.targets[0]).square().mean()
 
 

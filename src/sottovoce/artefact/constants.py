@@ -44,7 +44,8 @@ def find_constants(graph: Graph, features: Features, arrays: Arrays) -> Constant
         shape = tuple(map(len, features.values[node.name]))
         value = np.full(shape, np.nan)
         if node.name in readings:
-            alone = uses[node.tensors[BIASES[node.op]]] == 1
+            bias = node.tensors.get(BIASES[node.op])
+            alone = bias is not None and uses[bias] == 1
             sources = _replaceable(node, inputs[0], arrays, alone)
             found.sources[node.name] = sources
             if node.op != "lstm":        # whose cells take a while to settle
@@ -83,8 +84,8 @@ def added(reading: Reading, sources: Values, arrays: Arrays) -> Values:
 def _results(reading: Reading, sources: Values, arrays: Arrays) -> Values:
     """The results [O] that read nothing but constants."""
     varies = (reading.matrix(arrays[reading.tensor])[:, np.isnan(sources)] != 0).any((1, 2))
-    bias = arrays[reading.node.tensors["bias"]]
-    return np.where(varies, np.nan, bias + added(reading, sources, arrays))
+    sums, bias = added(reading, sources, arrays), reading.node.tensors.get("bias")
+    return np.where(varies, np.nan, sums if bias is None else arrays[bias] + sums)
 
 
 def _depthwise(node: Node, value: Values, arrays: Arrays) -> Values:
@@ -111,6 +112,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "elu": lambda of, w, x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
     "prelu": lambda of, w, x: np.where(x > 0, x, w["weight"] * x),
     "scale_shift": lambda of, w, x: x * w["scale"] + w["shift"],
+    "time_mean": lambda of, w, x: x,
+    "reverse": lambda of, w, x: x,
     "concat": lambda of, w, *inputs: np.concatenate(inputs, -1),
     "stack": lambda of, w, *inputs: np.stack(inputs, -1),
     "slice": lambda of, w, x: x[..., of["start"] : of["stop"]],

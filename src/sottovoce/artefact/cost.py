@@ -1,7 +1,8 @@
 """What a model costs to run: multiply-adds, from its graph and its tensors alone.
 
 A product of a weight with a value counts one, at every place where a kernel is laid, edges included; biases, norms and
-what goes on inside an LSTM's cell count nothing. Transposed convolutions count at every place of their output, as if
+what goes on inside an LSTM's cell count nothing; nor does what depends on conditions alone, such as an enrolment, and
+runs once, before the stream. Transposed convolutions count at every place of their output, as if
 zeros had been put between their inputs, because Tan and Wang 2021 (Table III) do so; a stride of 2 needs half of that.
 With 401 frames for 4 s their totals exceed ours by 0.05 % (FDNN), 0.2 % (LSTM), 1.1 % (TCNN) and 0.6 % (GCRN):
 biases, two products a value in batch norms and those within LSTM cells make up for it, but for 0.2 % of the GCRN.
@@ -28,7 +29,10 @@ class Cost:
 
 
 def costs(artefact: Artefact) -> list[Cost]:
-    """A row for every node that has weights. Raises FormatError when graph and tensors do not fit together."""
+    """A row for every node of the stream that has weights.
+
+    Raises FormatError when graph and tensors do not fit together.
+    """
     features = Features(artefact.graph, {name: stored.shape for name, stored in artefact.tensors.items()})
     sizes = {value: tuple(map(len, axes)) for value, axes in features.values.items()}
     weights = {
@@ -36,7 +40,7 @@ def costs(artefact: Artefact) -> list[Cost]:
         for name, stored in artefact.tensors.items()
     }
     rows = []
-    for node in artefact.graph.nodes:
+    for node in artefact.graph.streamed:
         tensors = [weights[name] for role, name in node.tensors.items() if role in MATRICES.get(node.op, ())]
         if tensors:
             times = math.prod(sizes[node.name][:-1])              # at how many places of a frame
@@ -48,7 +52,7 @@ def costs(artefact: Artefact) -> list[Cost]:
 def frame_rate(artefact: Artefact) -> float:
     """Frames per second of audio. Raises FormatError when the model has no sample rate or no frames."""
     rate = artefact.meta.get("sample_rate")
-    hop = next((node.attributes["hop"] for node in artefact.graph.nodes if node.op in ("stft", "frames")), None)
+    hop = next((node.attributes["hop"] for node in artefact.graph.streamed if node.op in ("stft", "frames")), None)
     if not isinstance(rate, int) or rate < 1 or hop is None:
         raise FormatError(f"model: expected a sample_rate in Hz and frames, got {rate!r} and a hop of {hop!r}")
     return float(rate / hop)

@@ -154,6 +154,11 @@ def _each(features: Features, node: Node, x: Axes) -> Axes:
     return x
 
 
+def _whole(features: Features, node: Node, x: Axes) -> Axes:
+    features.fix(*x)                 # the least and the greatest may be any of them
+    return x
+
+
 def _pair(features: Features, node: Node, one: Axes, two: Axes) -> Axes:
     return features.broadcast(one, two)
 
@@ -229,7 +234,8 @@ def _unflatten(features: Features, node: Node, x: Axes) -> Axes:
 def _linear(features: Features, node: Node, x: Axes) -> Axes:
     made = features.new(features.size(node, "weight", 0))
     features.lay(node, "weight", made, x[-1])
-    features.lay(node, "bias", made)
+    if "bias" in node.tensors:
+        features.lay(node, "bias", made)
     features.read(node, "weight", made, x[-1])
     return *x[:-1], made
 
@@ -290,8 +296,10 @@ RULES: dict[str, Callable[..., Axes]] = {
     "stft": _stft, "istft": _waveform, "frames": _frames, "overlap_add": _waveform,
     "magnitude": _magnitude, "running_rms": _running_rms, "power_law": _power_law, "complex_mul": _complex_mul,
     "mul": _pair, "div": _pair, "add": _pair, "sub": _pair,
+    "quantize": _each, "quantize_dynamic": _whole,
     "affine": _each, "log1p": _each, "relu": _each, "sigmoid": _each, "tanh": _each, "elu": _each,
     "prelu": _prelu, "scale_shift": _scale_shift, "layer_norm": _layer_norm,
+    "global_norm": _layer_norm, "time_mean": _each, "reverse": _each,
     "concat": _concat, "stack": _stack, "slice": _slice, "unsqueeze": _unsqueeze, "transpose": _transpose,
     "flatten": _flatten, "unflatten": _unflatten,
     "linear": _linear, "lstm": _lstm, "conv1d": _conv1d, "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d,

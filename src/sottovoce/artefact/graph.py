@@ -16,6 +16,9 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | affine | x -> scale * x + shift | - | scale, shift |
 | scale_shift | [..., C] -> scale * x + shift, per channel | scale [C], shift [C] | - |
 | layer_norm | [..., C] -> (x - mean) / sqrt(variance + eps) * weight + bias | weight [C], bias [C] | eps |
+| global_norm | [B, T, C] -> as layer_norm, but over all frames and channels | weight [C], bias [C] | eps |
+| quantize | x -> the nearest of 2^bits values, evenly spaced from low to high | - | bits, low, high |
+| quantize_dynamic | x -> as quantize, from the least to the greatest of an utterance's x; not causal | - | bits |
 | log1p, relu, elu, sigmoid, tanh | x -> the function of every element | - | - |
 | prelu | [..., C] -> x where it is positive, else weight * x | weight [1] or [C] | - |
 | concat | one or more [..., C] -> joined on the last axis | - | - |
@@ -25,14 +28,19 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | flatten | [..., P, Q] -> [..., P * Q] | - | - |
 | unflatten | [..., P * size] -> [..., P, size] | - | size |
 | unsqueeze | x -> x with a new last axis of length 1 | - | - |
-| linear | [..., I] -> [..., O] | weight [O, I], bias [O] | - |
-| conv1d | [B, T, I] -> [B, T, O], causal | weight [O, I / groups, K], bias [O] | dilation, groups |
+| time_mean | [B, T, ...] -> [B, 1, ...], the mean of all frames | - | - |
+| reverse | [B, T, ...] -> its frames, the last first | - | - |
+| linear | [..., I] -> [..., O] | weight [O, I], bias [O] or none | - |
+| conv1d | [B, T, I] -> [B, T, O] | weight [O, I / groups, K], bias [O] | dilation, groups, after or none (0) |
 | conv2d | [B, T, F, I] -> [B, T, F', O], causal | weight [O, I, KT, KF], bias [O] | stride, pad |
 | conv_transpose2d | [B, T, F, I] -> [B, T, F', O], causal | weight [I, O, KT, KF], bias [O] | stride, pad, extra |
 | lstm | [B, T, I] -> [B, T, H] | weight_ih [4H, I], weight_hh [4H, H], bias_ih [4H], bias_hh [4H] | hidden |
 
 The first two axes are batch and time: what works on the last axes leaves those alone. A convolution is torch's, over
-values whose channels come last; in time it sees this frame and the ones before it, zeros before the first.
+values whose channels come last; in time it sees this frame and the ones before it, zeros before the first; only a
+conv1d may see frames `after` it, zeros after the last.
+
+The first input of a graph is what is streamed, the others are conditions, which are known as a whole before.
 """
 
 from dataclasses import dataclass, field
@@ -46,6 +54,7 @@ class Op:
     inputs: int                        # how many; 0 stands for one or more
     tensors: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()     # those of the tensors and attributes that may be missing
 
 
 OPS: dict[str, Op] = {
@@ -64,6 +73,9 @@ OPS: dict[str, Op] = {
     "affine": Op(1, attributes=("scale", "shift")),
     "scale_shift": Op(1, tensors=("scale", "shift")),
     "layer_norm": Op(1, tensors=("weight", "bias"), attributes=("eps",)),
+    "global_norm": Op(1, tensors=("weight", "bias"), attributes=("eps",)),
+    "quantize": Op(1, attributes=("bits", "low", "high")),
+    "quantize_dynamic": Op(1, attributes=("bits",)),
     "log1p": Op(1),
     "relu": Op(1),
     "elu": Op(1),
@@ -77,12 +89,15 @@ OPS: dict[str, Op] = {
     "flatten": Op(1),
     "unflatten": Op(1, attributes=("size",)),
     "unsqueeze": Op(1),
-    "linear": Op(1, tensors=("weight", "bias")),
-    "conv1d": Op(1, tensors=("weight", "bias"), attributes=("dilation", "groups")),
+    "time_mean": Op(1),
+    "reverse": Op(1),
+    "linear": Op(1, tensors=("weight", "bias"), optional=("bias",)),
+    "conv1d": Op(1, tensors=("weight", "bias"), attributes=("dilation", "groups", "after"), optional=("after",)),
     "conv2d": Op(1, tensors=("weight", "bias"), attributes=("stride", "pad")),
     "conv_transpose2d": Op(1, tensors=("weight", "bias"), attributes=("stride", "pad", "extra")),
     "lstm": Op(1, tensors=("weight_ih", "weight_hh", "bias_ih", "bias_hh"), attributes=("hidden",)),
 }
+WHOLE = {"global_norm", "time_mean", "reverse", "quantize_dynamic"}      # what needs all frames at once
 ENDS = (("stft", "istft"), ("frames", "overlap_add"))          # how a model may begin and end
 
 
@@ -96,6 +111,11 @@ class Node:
     tensors: dict[str, str] = field(default_factory=dict)          # role -> name of a stored tensor
     attributes: dict[str, Any] = field(default_factory=dict)       # JSON values only
 
+    @property
+    def causal(self) -> bool:
+        """Whether it sees no frame that is still to come."""
+        return self.op not in WHOLE and not self.attributes.get("after")
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -104,3 +124,18 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
+
+    @property
+    def streamed(self) -> tuple[Node, ...]:
+        """The nodes that depend on the first input; the others run once, when the conditions are known."""
+        dependent, nodes = {*self.inputs[:1]}, []
+        for node in self.nodes:
+            if dependent.intersection(node.inputs):
+                dependent.add(node.name)
+                nodes.append(node)
+        return tuple(nodes)
+
+    @property
+    def causal(self) -> bool:
+        """Whether the output waits for nothing of the first input."""
+        return all(node.causal for node in self.streamed)

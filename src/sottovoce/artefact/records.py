@@ -10,6 +10,8 @@ RANGES: dict[str, tuple[float, float]] = {        # of attributes; those with wh
     "n_fft": (1, 1 << 16), "hop": (1, 1 << 16), "hidden": (1, 1 << 16),
     "size": (1, 1 << 16), "dilation": (1, 1 << 16), "groups": (1, 1 << 16), "stride": (1, 1 << 16),
     "start": (0, 1 << 16), "stop": (0, 1 << 16), "pad": (0, 1 << 16), "extra": (0, 1 << 16),
+    "after": (0, 1 << 16),
+    "bits": (1, 16), "low": (-1e30, 1e30), "high": (-1e30, 1e30),
     "decay": (1e-30, 1.0), "floor": (1e-30, 1e30), "window_energy": (1e-30, 1e30), "eps": (1e-30, 1e30),
     "scale": (-1e30, 1e30), "shift": (-1e30, 1e30), "power": (0.01, 100.0),
 }
@@ -78,8 +80,8 @@ def _node(fields: Any) -> Node:
     kind = OPS[op]
     wanted = kind.inputs or max(1, len(inputs))
     expect(len(inputs) == wanted, f"graph: {name}: {op} takes {wanted} inputs, got {len(inputs)}")
-    check_keys(f"graph: {name}: tensors of {op}", tensors, set(kind.tensors))
-    check_keys(f"graph: {name}: attributes of {op}", attributes, set(kind.attributes))
+    for what, named, known in (("tensors", tensors, kind.tensors), ("attributes", attributes, kind.attributes)):
+        check_keys(f"graph: {name}: {what} of {op}", named, {*known} - ({*kind.optional} - named.keys()))
     for key, value in attributes.items():
         expect(_fits_range(key, value), f"graph: {name}: {key} cannot be {str(value)[:40]!r}")
     return Node(op, name, tuple(inputs), tensors, attributes)
@@ -100,7 +102,7 @@ def _check_references(graph: Graph, shapes: Shapes) -> None:
             expect(name in known, f"graph: {node.name}: its input {name!r} does not come before it")
         for name in node.tensors.values():
             expect(name in shapes, f"graph: {node.name}: its tensor {name!r} is not in the file")
-        its = {role: shapes[node.tensors[role]] for role in OPS[node.op].tensors}
+        its = {role: shapes[node.tensors[role]] for role in OPS[node.op].tensors if role in node.tensors}
         expect(_fit(node, its), f"graph: {node.name}: {node.attributes} and shapes {its} do not make one {node.op}")
         expect(node.name not in known, f"graph: {node.name}: a value of that name is already there")
         known.add(node.name)
@@ -121,16 +123,21 @@ def _fit_slice(of: Attributes) -> bool:
     return bool(of["start"] < of["stop"])
 
 
+def _fit_quantize(of: Attributes) -> bool:
+    return bool(of["low"] <= of["high"])
+
+
 def _fit_vectors(of: Attributes, *shapes: Shape) -> bool:
     return len(shapes[0]) == 1 and len({*shapes}) == 1
 
 
-def _fit_linear(of: Attributes, weight: Shape, bias: Shape) -> bool:
-    return len(weight) == 2 and bias == weight[:1]
+def _fit_linear(of: Attributes, weight: Shape, bias: Shape | None = None) -> bool:
+    return len(weight) == 2 and bias in (None, weight[:1])
 
 
 def _fit_conv1d(of: Attributes, weight: Shape, bias: Shape) -> bool:
-    return len(weight) == 3 and all(weight) and bias == weight[:1] and weight[0] % of["groups"] == 0
+    return (len(weight) == 3 and all(weight) and bias == weight[:1] and weight[0] % of["groups"] == 0
+            and of.get("after", 0) <= (weight[2] - 1) * of["dilation"])
 
 
 def _fit_conv2d(of: Attributes, weight: Shape, bias: Shape) -> bool:
@@ -151,8 +158,10 @@ def _fit_lstm(of: Attributes, weight_ih: Shape, weight_hh: Shape, bias_ih: Shape
 
 _RULES: dict[str, Callable[..., bool]] = {
     "slice": _fit_slice,
+    "quantize": _fit_quantize,
     "scale_shift": _fit_vectors,
     "layer_norm": _fit_vectors,
+    "global_norm": _fit_vectors,
     "prelu": _fit_vectors,
     "linear": _fit_linear,
     "conv1d": _fit_conv1d,

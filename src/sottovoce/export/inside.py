@@ -66,8 +66,16 @@ class Inside:
 
 
 def inside(artefact: Artefact) -> Inside:
-    """All between the ends of the graph. Raises SottovoceError unless it has two that belong together."""
+    """All between the ends of the graph.
+
+    Raises SottovoceError unless it has two that belong together, one input and nothing that waits for later frames.
+    """
     graph = artefact.graph
+    if len(graph.inputs) > 1:
+        raise SottovoceError(f"ONNX export: expected a model of one waveform, got one of {', '.join(graph.inputs)}")
+    if not graph.causal:
+        node = next(node for node in graph.streamed if not node.causal)
+        raise SottovoceError(f"ONNX export: expected a causal model, got one that looks ahead ({node.op} {node.name})")
     ends = [node for node in graph.nodes if any(node.op in pair for pair in ENDS)]
     nodes = tuple(node for node in graph.nodes if node not in ends)
     outside = {*graph.inputs, *graph.outputs}

@@ -75,6 +75,15 @@ def layer_norm(frame: Frame, node: Node) -> str:
     return add("Add", scaled, frame.tensor(node, "bias", as_is), name=f"/{node.name}")
 
 
+def quantize(frame: Frame, node: Node) -> str:
+    add, scalar = frame.builder.add, frame.scalar
+    low, high = (scalar(node.attributes[name]) for name in ("low", "high"))
+    steps = add("Div", add("Sub", high, low), scalar(2 ** node.attributes["bits"] - 1))
+    step = add("Max", steps, scalar(2.0**-126))
+    places = add("Round", add("Div", add("Sub", add("Clip", *frame.inputs(node), low, high), low), step))
+    return add("Add", add("Mul", places, step), low, name=f"/{node.name}")
+
+
 def log1p(frame: Frame, node: Node) -> str:
     # ONNX has no log1p; next to 0 this is off by at most a rounding error of 1, 6e-8.
     more = frame.builder.add("Add", *frame.inputs(node), frame.scalar(1.0))
@@ -112,7 +121,10 @@ def unsqueeze(frame: Frame, node: Node) -> str:
 
 
 def linear(frame: Frame, node: Node) -> str:
-    product = frame.builder.add("MatMul", *frame.inputs(node), frame.tensor(node, "weight", transposed))
+    weight = frame.tensor(node, "weight", transposed)
+    if "bias" not in node.tensors:
+        return frame.add("MatMul", node, weight)
+    product = frame.builder.add("MatMul", *frame.inputs(node), weight)
     return frame.builder.add("Add", product, frame.tensor(node, "bias", as_is), name=f"/{node.name}")
 
 
@@ -149,6 +161,7 @@ OPERATIONS: dict[str, Operation] = {
     "affine": affine,
     "scale_shift": scale_shift,
     "layer_norm": layer_norm,
+    "quantize": quantize,
     "log1p": log1p,
     "relu": elementwise("Relu"),
     "elu": elementwise("Elu"),

@@ -76,7 +76,7 @@ class DepthConv(nn.Conv1d):
         # Frames in rows of as many as the dilation: a kernel without gaps runs down their columns, which the library
         # does many times faster, there and back, than a kernel with gaps.
         frames, (kernel,), (dilation,) = x.shape[1], self.kernel_size, self.dilation
-        rows = F.pad(x, (0, 0, 0, -frames % dilation)).unflatten(1, (-1, dilation)).permute(0, 3, 1, 2)
+        rows = F.pad(x, (0, 0, 0, -frames % dilation)).reshape(len(x), -1, dilation, self.groups).permute(0, 3, 1, 2)
         past = kernel - 1 - self.after // dilation
         sums = F.conv2d(rows, self.weight.unsqueeze(-1), self.bias, padding=(past, 0), groups=self.groups)
         return sums.permute(0, 2, 3, 1).flatten(1, 2)[:, :frames]

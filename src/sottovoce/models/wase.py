@@ -108,13 +108,16 @@ class Wase(nn.Module):
         heard = self.voice_lstm(self.voice_encoder(self.voice_frames(enrolment)))
         voiceprint = self.voiceprint(self.voice_mean(heard))                     # [batch, 1, channels]
         encoded = self.encoder(self.encoder_frames(mixture))                     # [batch, frames, filters]
-        x, skips, present = self.bottleneck(self.norm(encoded)), None, []
+        x, present = self.bottleneck(self.norm(encoded)), []
+        skips: Tensor | None = None
         for stack, site in zip(self.stacks, self.sites, strict=False):           # the last site is for the skips
             x, sure = self.turned(x, site(voiceprint))
             present.append(sure)
+            assert isinstance(stack, nn.ModuleList)
             for block in stack:
                 x, skip = block(x)
-                skips = skip if skips is None else skips + skip
+                skips = skip.float() if skips is None else skips + skip
+        assert skips is not None
         x, sure = self.turned(skips, self.sites[-1](voiceprint))
         masked = encoded * torch.sigmoid(self.mask(self.prelu(x)))
         voice, other = (self.overlap_add(self.decoder(part), mixture) for part in (masked, encoded - masked))

@@ -1,4 +1,4 @@
-"""Convolutions over [B, T, ..., channels], causal in time: a matrix product each, and sums that are shifted.
+"""Convolutions over [B, T, ..., channels], causal but for one: a matrix product each, and sums that are shifted.
 
 They are torch's (cross-correlations, weights as there) with zeros before the first frame; what later frames need of
 earlier ones is their state.
@@ -14,14 +14,18 @@ from sottovoce.runtime.operation import Array, Attributes, Outcome, State, Tenso
 
 
 def conv1d(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
-    """[B, T, O] of [B, T, I]: output t sees inputs t - (K - 1) dilation ... t, each group its own channels."""
+    """[B, T, O] of [B, T, I]: output t sees inputs up to t + after, `dilation` apart, each group its own channels.
+
+    `after` is 0 where it is not given; else all frames have to come at once.
+    """
     (x,) = inputs
     weight, bias = tensors["weight"], tensors["bias"]
     dilation, groups = attributes["dilation"], attributes["groups"]
     outputs, taken, width = weight.shape
     expect(x.shape[2:] == (groups * taken,), f"conv1d of {groups * taken} channels over values {x.shape}")
     frames = x.shape[1]
-    x, kept = _after_past(x, state, (width - 1) * dilation)
+    past, after = (width - 1) * dilation, attributes.get("after", 0)
+    x, kept = (np.pad(x, ((0, 0), (past - after, after), (0, 0))), {}) if after else _after_past(x, state, past)
     taps = [x[:, k * dilation : k * dilation + frames] for k in range(width)]
     if groups == outputs and taken == 1:
         value = sum((tap * weight[:, 0, k] for k, tap in enumerate(taps)), start=bias)

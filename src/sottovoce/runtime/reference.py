@@ -37,6 +37,33 @@ def layer_norm(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array]
     return centred / deviation * tensors["weight"] + tensors["bias"], {}
 
 
+def quantize(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """The nearest of 2^bits values, evenly spaced from low to high."""
+    low, high = np.float32(attributes["low"]), np.float32(attributes["high"])
+    return _rounded(inputs[0].clip(low, high), low, high, attributes["bits"]), {}
+
+
+def quantize_dynamic(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """As `quantize`, from the least to the greatest value that each [...] of [B, ...] has."""
+    (x,) = inputs
+    if not x.size:
+        return x, {}
+    axes = tuple(range(1, x.ndim))
+    return _rounded(x, x.min(axes, keepdims=True), x.max(axes, keepdims=True), attributes["bits"]), {}
+
+
+def global_norm(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """[B, T, C] with mean 0 and biased variance 1 over all frames and channels, times a weight plus a bias for each."""
+    (x,) = inputs
+    _expect_channels(x, len(tensors["weight"]))
+    axes = tuple(range(1, x.ndim))
+    value: Array = x - x.mean(axes, keepdims=True)
+    value /= np.sqrt(np.square(value).mean(axes, keepdims=True) + np.float32(attributes["eps"]))
+    value *= tensors["weight"]
+    value += tensors["bias"]
+    return value, {}
+
+
 def prelu(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
     """x where it is positive, else weight * x; one weight, or one for every channel of [..., C]."""
     (x,), weight = inputs, tensors["weight"]
@@ -83,7 +110,8 @@ def unflatten(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array],
 
 def linear(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
     """Weighted sums [..., O] of [..., I]."""
-    return product(inputs[0], tensors["weight"].T) + tensors["bias"], {}
+    value = product(inputs[0], tensors["weight"].T)
+    return value + tensors["bias"] if "bias" in tensors else value, {}
 
 
 def lstm(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
@@ -122,6 +150,14 @@ def _elementwise(function: Callable[..., Any]) -> Operation:
         return function(*inputs), {}
 
     return operation
+
+
+def _rounded(x: Array, low: Any, high: Any, bits: int) -> Array:
+    # Of one value alone the range is nothing, and any step gives that value.
+    step: Array = np.maximum((high - low) / np.float32(2**bits - 1), np.finfo(np.float32).tiny)
+    places: Array = np.rint((x - low) / step)
+    value: Array = places * step + low
+    return value
 
 
 def _elu(x: Array) -> Array:
@@ -173,6 +209,9 @@ OPS: dict[str, Operation] = {
     "affine": affine,
     "scale_shift": scale_shift,
     "layer_norm": layer_norm,
+    "global_norm": global_norm,
+    "quantize": quantize,
+    "quantize_dynamic": quantize_dynamic,
     "log1p": _elementwise(np.log1p),
     "relu": _elementwise(lambda x: np.maximum(x, np.float32(0))),
     "elu": _elementwise(_elu),
@@ -186,6 +225,8 @@ OPS: dict[str, Operation] = {
     "flatten": flatten,
     "unflatten": unflatten,
     "unsqueeze": _elementwise(lambda x: x[..., None]),
+    "time_mean": _elementwise(lambda x: x.mean(axis=1, keepdims=True)),
+    "reverse": _elementwise(lambda x: x[:, ::-1]),
     "linear": linear,
     "conv1d": convolution.conv1d,
     "conv2d": convolution.conv2d,
