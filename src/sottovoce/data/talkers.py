@@ -153,7 +153,8 @@ class TalkerMixer:
         if to_mix == length:                     # all of it: the enrolment comes from other clips
             others = self.speech.members[self.speech.groups[place]]
             return stretch(rng, clip, length, self.settings.seconds), self._enrolment(rng, others[others != place])
-        before, between = map(_milliseconds, sorted(rng.uniform(0, length - to_mix - to_know, 2)))
+        left = max(0.0, length - to_mix - to_know)
+        before, between = map(_milliseconds, sorted(rng.uniform(0, left, 2)))
         if rng.random() < 0.5:
             return Piece(clip, before, to_mix), (Piece(clip, to_mix + between, to_know),)
         return Piece(clip, to_know + between, to_mix), (Piece(clip, before, to_know),)
