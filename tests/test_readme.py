@@ -22,9 +22,11 @@ def test_its_commands_are_targets_of_the_makefile() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
 def test_its_recipe_is_sound(page: str, tmp_path: Path) -> None:
-    (text,) = re.findall(r"```toml\n(.*?)```", (toy.ROOT / page).read_text(), re.DOTALL)
+    text, *more = re.findall(r"```toml\n(.*?)```", (toy.ROOT / page).read_text(), re.DOTALL)
     recipe = parse_recipe(text, page, tmp_path, "mine")
     assert [kind for kind, _ in recipe.stages] == ["iterate"]
+    for stages in more:
+        assert len(parse_recipe(text + stages, page, tmp_path, "mine").stages) > 1
 
 
 def test_its_table_is_the_measured_one() -> None:

@@ -35,7 +35,7 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
 STAGE_TABLES: dict[str, str] = {
     "train": "steps = 4\nl1 = 0.1\ngroup = 0.05",
     "prune": "ratio = 0.5",
-    "distill": 'steps = 4\nweight = 0.5\nl1 = "auto"\ngroup = "auto"',
+    "distill": 'steps = 4\nweight = 0.5\nl1 = "auto"\ngroup = "auto"\nfeatures = "*"',
     "cluster": "values = 8",
     "half": "",
     "quantize": "bits = 3",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toy
+from artefacts import levels
 from sketch import BINS, Sketch, holes, in_forms
 
 from sottovoce.artefact import Artefact
@@ -13,7 +14,7 @@ from sottovoce.artefact.features import RULES
 from sottovoce.artefact.file import decode, encode
 from sottovoce.artefact.graph import OPS, Node
 from sottovoce.artefact.shrink import shrink
-from sottovoce.artefact.stored import Codebook, Dense, Sparse
+from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse
 from sottovoce.packing import pack
 from sottovoce.runtime import Session
 
@@ -276,6 +277,21 @@ def test_a_part_of_a_tensor_keeps_its_form() -> None:
     np.testing.assert_array_equal(kernel.to_array(), artefact.tensors["linear2.weight"].to_array()[left])
     np.testing.assert_array_equal(book.to_array(), artefact.tensors["linear3.weight"].to_array()[:, left])
     assert len(book.table) < 40 and book.codes.dtype == np.uint8 and same(artefact, small)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_a_part_of_levels_keeps_its_scales(axis: int | None) -> None:
+    sketch = Sketch()
+    x = sketch.linear("magnitude", sketch.normal(9, BINS))
+    artefact = sketch.gain(sketch.linear(x, sketch.normal(BINS, 9)))
+    held = levels(np.random.default_rng(2), (BINS, 9), 3, axis)
+    held.levels[:, [1, 6]] = 0
+    artefact = Artefact(artefact.graph, artefact.tensors | {"linear3.weight": held}, artefact.meta)
+    small = shrink(artefact)
+    part = small.tensors["linear3.weight"]
+    assert isinstance(part, Levels) and part.scale.size == {None: 1, 0: BINS, 1: 7}[axis]
+    np.testing.assert_array_equal(part.to_array(), held.to_array()[:, [0, 2, 3, 4, 5, 7, 8]])
+    assert same(artefact, small)
 
 
 def test_nodes_that_nothing_reads_go_with_their_tensors() -> None:

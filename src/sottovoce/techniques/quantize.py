@@ -22,7 +22,8 @@ class Quantize:
     """Hold weights to 2^bits - 1 evenly spaced levels, zero among them, or to two of them with one bit.
 
     A Train or Distill stage after it moves the weights from level to level, and the scales. Weights that are zero,
-    pruned ones among them, stay zero: with one bit they are a third value.
+    pruned ones among them, stay zero: with one bit they are a third value. Prune before: a mask laid later takes the
+    values as they are and lets them go from their levels.
     """
 
     bits: int = 3                    # per weight, 1..8

@@ -1,0 +1,106 @@
+"""Distillation of what layers give: the right layers, the right distance, and nothing left behind."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sottovoce.data.batches import Batch
+from sottovoce.errors import RecipeError
+from sottovoce.techniques.distill import Distill, watched
+from sottovoce.techniques.weights import tie
+from sottovoce.training import Fitted
+
+
+class Stacks(nn.Module):
+    """Stacks of blocks in containers; a block gives a pair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stacks = nn.ModuleList(nn.ModuleList(Block() for _ in range(2)) for _ in range(3))
+        self.last = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stack in self.stacks:
+            assert isinstance(stack, nn.ModuleList)
+            for block in stack:
+                x, _ = block(x)
+        return self.last(x)                      # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.tanh(self.one(x)), self.two(x)
+
+
+def model(seed: int = 0) -> Stacks:
+    torch.manual_seed(seed)
+    return Stacks()
+
+
+X = torch.linspace(-1, 1, 12).view(3, 4)
+
+
+@pytest.mark.parametrize(("pattern", "count"), [
+    ("stacks.*", 12), ("stacks.*.1", 6), ("stacks.0.0.one", 1), ("last", 1),
+])
+def test_the_outermost_modules_that_run_are_watched_each_pass_anew(pattern: str, count: int) -> None:
+    stacks = model()
+    with watched(stacks, pattern) as seen:
+        for _ in range(2):
+            out = stacks(X)
+            assert len(seen) == count
+        assert pattern != "last" or seen[0] is out
+    stacks(2 * X)
+    assert len(seen) == count                    # nobody looks any more
+
+
+def test_modules_that_are_one_are_watched_as_often_as_they_run() -> None:
+    stacks, shared = model(), model()
+    tie(shared, {"stacks.1": "stacks.0", "stacks.2": "stacks.0"})
+    with watched(stacks, "stacks.*") as ours, watched(shared, "stacks.*") as theirs:
+        stacks(X), shared(X)
+        assert len(ours) == len(theirs) == 12
+
+
+def test_a_pattern_of_nothing_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"features: 'tcn.\*' matches no module; there are stacks, last"):
+        Distill(4, features="tcn.*").apply(model(), SimpleNamespace(teacher=lambda which: model()))      # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.0])
+@pytest.mark.parametrize("features", ["", "stacks.*.1"])
+def test_the_loss_is_what_it_says(features: str, weight: float) -> None:
+    student, teacher = model(1), model(2)
+    batch = Batch((X,), (torch.ones(3, 4),))
+    found: list[float] = []
+
+    def fit(model: nn.Module, loss: Any, *_: Any) -> Fitted:
+        found.append(loss(model(X), batch).item())
+        return Fitted(0, 0, 0)
+
+    task = SimpleNamespace(loss=lambda outputs, batch: (outputs - batch.targets[0]).square().mean(),
+                           imitation=lambda outputs, teacher, batch: (outputs - teacher).abs().mean())
+    run = SimpleNamespace(task=task, teacher=lambda which: teacher, fit=fit)
+    Distill(4, weight=weight, features=features, feature_weight=3.0).apply(student, run)     # type: ignore[arg-type]
+
+    outputs, wanted, apart, x, y = student(X), teacher(X), [], X, X
+    for one, other in zip(student.stacks, teacher.stacks, strict=True):
+        for number in range(2):
+            (x, skip), (y, wanted_skip) = one[number](x), other[number](y)       # type: ignore[index]
+            if number == 1:
+                apart += [(x - y).square().mean(), (skip - wanted_skip).square().mean()]
+    value = (1 - weight) * task.loss(outputs, batch) + weight * task.imitation(outputs, wanted, batch)
+    assert found == [pytest.approx(float(value + (3 * torch.stack(apart).mean() if features else 0)), rel=1e-5)]
+
+
+@pytest.mark.parametrize("settings", [{"weight": 0.0}, {"weight": 1.1}, {"feature_weight": 0.0}])
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        Distill(4, **settings)
