@@ -7,15 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from sottovoce.errors import SottovoceError
-from sottovoce.metrics.speech import METRICS, dnsmos, measure, pesq_nb, pesq_wb, si_sdr, stoi
+from sottovoce.metrics.speech import METRICS, dnsmos, measure, pesq_nb, pesq_wb, sdr, si_sdr, stoi
 
 Array = NDArray[np.float32]
 Noisy = Callable[[float], Array]
 WITH_REFERENCE = sorted(set(METRICS) - {"dnsmos"})
 
 
-TOP = {"pesq_wb": 4.644, "pesq_nb": 4.549, "stoi": 100, "si_sdr": 100}
-BOTTOM = {"pesq_wb": 1, "pesq_nb": 1, "stoi": 0, "si_sdr": -100}
+TOP = {"pesq_wb": 4.644, "pesq_nb": 4.549, "stoi": 100, "si_sdr": 100, "sdr": 100}
+BOTTOM = {"pesq_wb": 1, "pesq_nb": 1, "stoi": 0, "si_sdr": -100, "sdr": -100}
 
 
 @pytest.mark.parametrize(("name", "best"), TOP.items())
@@ -39,6 +39,22 @@ def test_si_sdr_is_the_ratio_whatever_the_scale_and_the_mean(
     estimate = noisy(snr).astype(np.float64)
     assert si_sdr(scale * estimate, speech) == pytest.approx(snr, abs=1e-3)
     assert si_sdr(scale * (estimate + 0.2), speech) == pytest.approx(snr, abs=1e-3)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("snr", [0, 20])
+def test_sdr_is_that_of_the_best_filter_of_512_taps(rate: int, snr: float, speech: Array, noisy: Noisy) -> None:
+    # As BSS-eval defines it, by least squares over all delays of the reference.
+    part = slice(0, len(speech) // 4, 16000 // rate)
+    reference, estimate = (wave[part].astype(np.float64) for wave in (speech, noisy(snr)))
+    estimate = np.convolve(estimate, [0.6, 0, 0.3])[: len(estimate)]
+    delayed = np.array([np.pad(reference - reference.mean(), (delay, 511 - delay)) for delay in range(512)]).T
+    wanted = np.pad(estimate - estimate.mean(), (0, 511))
+    signal = delayed @ np.linalg.lstsq(delayed, wanted, rcond=None)[0]
+    ratio = 10 * np.log10(signal @ signal / ((wanted - signal) @ (wanted - signal)))
+    assert sdr(estimate, reference, rate) == pytest.approx(ratio, abs=0.01)
+    assert sdr(-1e-4 * estimate, 7 * reference, rate) == pytest.approx(ratio, abs=0.01)
+    assert ratio > si_sdr(estimate, reference, rate) + 0.2
 
 
 def test_stoi_and_pesq_do_not_depend_on_the_level(speech: Array, noisy: Noisy) -> None:
@@ -81,8 +97,9 @@ def test_a_silent_estimate_gets_the_bottom_of_the_scale(name: str, worst: float,
     assert METRICS[name].function(np.zeros_like(speech), speech, 16000) == worst
 
 
-@pytest.mark.parametrize("name", ["pesq_wb", "pesq_nb", "stoi"])
-@pytest.mark.parametrize("samples", [2, 300, 3000])
+@pytest.mark.parametrize(("name", "samples"), [
+    *((name, samples) for name in ("pesq_wb", "pesq_nb", "stoi") for samples in (2, 300, 3000)), ("sdr", 511),
+])
 def test_what_is_too_short_has_no_score(name: str, samples: int, noisy: Noisy, speech: Array) -> None:
     clip, estimate = speech[8000:][:samples], noisy(5)[8000:][:samples]
     assert np.isnan(METRICS[name].function(estimate, clip, 16000))
