@@ -177,7 +177,7 @@ def test_what_is_left_as_it_is_has_a_remark() -> None:
     model, (run, noted) = Looking(), noting()
     Activations().apply(model, run)
     assert noted["rounded"] == ["idle", "linear"] and input_form(model.table) is None
-    assert noted["remarks"] == "table: left as it is, a Embedding is no layer that multiplies its input by weights"
+    assert noted["remarks"] == "table: left as it is, Embedding is no layer that multiplies what comes in by weights"
     Activations().apply(toy.built("lstm", MODELS["lstm"]), run)
     assert noted["remarks"] == "lstm: what comes into the first of 2 layers"
 

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from sottovoce.techniques.prune import Mask, Prune
 from sottovoce.techniques.quantize import Quantize
 from sottovoce.techniques.snapshot import restore, snapshot
 from sottovoce.techniques.staircase import Staircase, thresholds
-from sottovoce.techniques.weights import Weight, plain, weights
+from sottovoce.techniques.weights import Weight, plain, tie, weights
 from sottovoce.training import Schedule, fit
 
 METHODS, PER, BITS = ("staircase", "lsq"), ("tensor", "channel"), range(1, 9)
@@ -122,6 +123,21 @@ def test_paper_bytes_are_the_bits_and_the_scales(method: str) -> None:
     held = quantized(model, bits=3, method=method)
     elements = sum(weight.value.numel() for weight in held.values())
     assert before - paper_bytes(pack(model)) == 4 * elements - -(-3 * elements // 8) - 4 * len(held)
+
+
+@pytest.mark.parametrize(("shared", "tensors", "mebibytes"), [(False, 103, 2.147), (True, 39, 0.810)])
+def test_the_published_size_of_tinywase_comes_out(shared: bool, tensors: int, mebibytes: float) -> None:
+    model = toy.built("wase", {})
+    if shared:
+        tie(model, {"stacks.1": "stacks.0", "stacks.2": "stacks.0"})
+    held = [weight for weight in quantized(model, bits=3, method="lsq", only="[bmps]*").values() if weight.form]
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.ones_(parameter)             # zeros are free, and a trained norm has none
+    artefact = pack(model)
+    counted = {name: stored for name, stored in artefact.tensors.items() if not name.startswith("voice")}
+    size = paper_bytes(replace(artefact, tensors=counted)) / 2**20
+    assert len(held) == tensors and size == pytest.approx(mebibytes, abs=1e-3)
 
 
 # ---- what learns ---------------------------------------------------------------------------------------------------

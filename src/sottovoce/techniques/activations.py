@@ -138,6 +138,6 @@ def _remarks(modules: Mapping[str, nn.Module]) -> Iterator[str]:
     for name, module in modules.items():
         kind = type(module).__name__.removeprefix("Parametrized")
         if not isinstance(module, TAKEN):
-            yield f"{name or 'the model'}: left as it is, a {kind} is no layer that multiplies its input by weights"
+            yield f"{name or 'the model'}: left as it is, {kind} is no layer that multiplies what comes in by weights"
         elif isinstance(module, nn.LSTM) and module.num_layers > 1:
             yield f"{name}: what comes into the first of {module.num_layers} layers"
