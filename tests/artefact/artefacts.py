@@ -101,6 +101,30 @@ def convolver(seed: int = 0) -> Artefact:
     return Artefact(Graph(("noisy",), ("clean",), nodes), tensors, {"sample_rate": 16_000})
 
 
+def extractor(seed: int = 0) -> Artefact:
+    """A model of two waveforms that looks ahead, with the operations that the others have not."""
+    random = np.random.default_rng(seed)
+    tensors: dict[str, Stored] = {
+        "in": codebook(random, (3, 8), 5), "out": sparse(random, (8, 3)), "along": sparse(random, (3, 1, 3), share=0.9),
+        "three": Dense(random.standard_normal(3).astype(np.float32)),
+    }
+    nodes = (
+        Node("frames", "framed", ("mixture",), attributes=FRAME),
+        Node("frames", "voices", ("voice",), attributes=FRAME),
+        Node("linear", "few", ("framed",), {"weight": "in"}),
+        Node("reverse", "back", ("voices",)),
+        Node("linear", "told", ("back",), {"weight": "in", "bias": "three"}),
+        Node("time_mean", "print", ("told",)),
+        Node("mul", "turned", ("few", "print")),
+        Node("conv1d", "around", ("turned",), {"weight": "along", "bias": "three"},
+             {"dilation": 2, "groups": 3, "after": 2}),
+        Node("global_norm", "even", ("around",), {"weight": "three", "bias": "three"}, {"eps": 1e-8}),
+        Node("linear", "cleaned", ("even",), {"weight": "out"}),
+        Node("overlap_add", "clean", ("cleaned",), attributes=FRAME),
+    )
+    return Artefact(Graph(("mixture", "voice"), ("clean",), nodes), tensors, {"sample_rate": 8000})
+
+
 def codebook(random: np.random.Generator, shape: tuple[int, ...], values: int) -> Codebook:
     """About two thirds zeros, `values` other values."""
     small = np.uint8 if values < 256 else np.uint16

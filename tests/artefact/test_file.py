@@ -14,7 +14,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from artefacts import BINS, HIDDEN, closed, closed_text, codebook, convolver, enhancer, levels, opened, sparse, wire
+from artefacts import (
+    BINS,
+    HIDDEN,
+    closed,
+    closed_text,
+    codebook,
+    convolver,
+    enhancer,
+    extractor,
+    levels,
+    opened,
+    sparse,
+    wire,
+)
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.file import ALIGNMENT, MAX_ELEMENTS, MAX_HEADER, PREAMBLE, VERSION, decode, encode, load, save
@@ -96,7 +109,7 @@ def test_tensors_come_back_bit_for_bit(form: str) -> None:
         assert back.scale.shape == stored.scale.shape and back.scale.tobytes() == stored.scale.tobytes()
 
 
-MODELS = {"spectra": enhancer, "samples": convolver}
+MODELS = {"spectra": enhancer, "samples": convolver, "two waveforms": extractor}
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -355,7 +368,7 @@ LIES: dict[str, Change] = {
     "tensor that is not there": node(6, 3, {"weight": "nothing", "bias": "bias"}),
     "tensor that cannot be hashed": node(6, 3, {"weight": ["out"], "bias": "bias"}),
     "role too much": node(6, 3, {"weight": "out", "bias": "bias", "scale": "bias"}),
-    "role missing": node(6, 3, {"weight": "out"}),
+    "role missing": node(6, 3, {"bias": "bias"}),
     "weight and bias swapped": node(6, 3, {"weight": "bias", "bias": "out"}),
     "bias of another size": node(6, 3, {"weight": "out", "bias": "b2"}),
     "weights of the LSTM swapped": role(5, weight_ih="hh", weight_hh="ih"),
@@ -432,6 +445,8 @@ CONVOLUTION_LIES: dict[str, Change] = {
     "bias of another convolution": having("image", bias="six"),
     "dilation of zero": of("few", dilation=0),
     "dilation huge": of("few", dilation=1 << 40),
+    "after negative": of("few", after=-1),
+    "after beyond the kernel": of("few", after=3),
     "groups of zero": of("few", groups=0),
     "groups that do not divide": of("few", groups=4),
     "groups a list": of("few", groups=[3]),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artefacts import codebook, convolver, enhancer, opened, sparse, wire
+from artefacts import codebook, convolver, enhancer, extractor, opened, sparse, wire
 from plain_reader import decoded, frequencies, read
 from test_file import STORED
 
@@ -81,7 +81,7 @@ def test_every_part_of_the_format_is_read() -> None:
     assert lanes > {1}
 
 
-@pytest.mark.parametrize("model", [enhancer, convolver])
+@pytest.mark.parametrize("model", [enhancer, convolver, extractor])
 def test_a_plain_reader_reads_a_model(model: Callable[[], Artefact]) -> None:
     artefact = model()
     header, tensors = read(encode(artefact))
