@@ -12,6 +12,7 @@ A stage counts as finished once its row is in the ledger; everything before that
 """
 
 import dataclasses
+import inspect
 import json
 import time
 import zlib
@@ -276,6 +277,7 @@ def check(recipe: Recipe) -> Iterator[str]:
     Raises the error that the run would: a missing file, a checkpoint of another model, a corpus without clips.
     """
     model = build(recipe.model.name, **dataclasses.asdict(recipe.model.config))
+    _fits(model, recipe)
     if recipe.model.checkpoint is not None:
         load_dense(model, recipe.model.checkpoint)
     parameters = sum(weight.value.numel() for weight in learned(model))
@@ -283,6 +285,17 @@ def check(recipe: Recipe) -> Iterator[str]:
     yield f"model {recipe.model.name}: {parameters} parameters, {start}"
     yield from recipe.task.check()
     yield from _chosen(recipe.stages, model)
+
+
+def _fits(model: nn.Module, recipe: Recipe) -> None:
+    """Raises RecipeError for a model that is for another kind of task, or for another sample rate."""
+    name, task = recipe.model.name, recipe.task
+    takes, given = len(inspect.signature(model.forward).parameters), len(task.example())
+    if takes != given:
+        raise RecipeError(f"model {name}: expected one that takes {given} waveforms, as task {task.name}, got {takes}")
+    rate = getattr(recipe.model.config, "rate", task.sample_rate)
+    if rate != task.sample_rate:
+        raise RecipeError(f"model {name}: expected a rate of {task.sample_rate} Hz, as task {task.name}, got {rate}")
 
 
 def _chosen(stages: Sequence[tuple[str, Stage]], model: nn.Module, within: str = "") -> Iterator[str]:

@@ -28,6 +28,11 @@ speech = { path = "SAMPLE", where = { split = "train" } }
 mixing = { seconds = 0.5, enrolment_seconds = 0.5 }
 batch = 2
 workers = 0
+[task.dev]
+plans = "dev.jsonl"
+speech = { path = "SAMPLE", where = { split = "dev" } }
+count = 1
+seconds = 1
 [task.test]
 plans = "test.jsonl"
 speech = { path = "SAMPLE", where = { split = "test" } }
@@ -69,6 +74,21 @@ def test_a_recipe_ends_with_a_file_a_report_and_what_to_try(sottovoce: Callable,
     page = (tmp_path / "run" / "report.html").read_text()
     assert all(f"</i>{label}<" in page for label in ("Mixture", "Enrolment", "Compressed", "Clean"))
     assert "Noisy" not in page
+
+
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ('name = "extract"', 'name = "extract"\nrate = 16000',
+     "model wase: expected a rate of 16000 Hz, as task extract, got 8000"),
+    ('"wase"\nstacks = 1\nblocks = 2\nfilters = 8\nchannels = 4\nmiddle = 6\nunits = 3', '"fdnn"',
+     "model fdnn: expected one that takes 2 waveforms, as task extract, got 1"),
+])
+def test_a_model_for_something_else_is_refused(
+    old: str, new: str, message: str, sottovoce: Callable, tmp_path: Path
+) -> None:
+    assert old in RECIPE
+    (tmp_path / "toy.toml").write_text(RECIPE.replace(old, new).replace("SAMPLE", f"{toy.ROOT}/sample/speech.jsonl"))
+    outcome = sottovoce("validate", tmp_path / "toy.toml")
+    assert (outcome.status, outcome.complaints) == (2, [message])
 
 
 def test_extract_writes_a_voice_of_the_form_of_the_mixture(
