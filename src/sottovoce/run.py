@@ -38,6 +38,7 @@ from sottovoce.models import build
 from sottovoce.packing import pack
 from sottovoce.recipe import Recipe, Stage
 from sottovoce.techniques.context import Teacher
+from sottovoce.techniques.distill import Distill
 from sottovoce.techniques.share import Share
 from sottovoce.techniques.snapshot import Snapshot, restore, snapshot
 from sottovoce.techniques.weights import learned, plain, weights
@@ -104,7 +105,7 @@ class Run:
         artefact = shrink(pack(model, {"sample_rate": self.task.sample_rate}))
         spent = self._fitted
         row = Row(
-            stage=place, kind=kind, settings=json.loads(json.dumps(settings, default=str)),
+            stage=place, kind=kind, settings=json.loads(json.dumps(settings, default=_name)),
             bytes=len(encode(artefact)), paper_bytes=round(paper_bytes(artefact)),
             parameters=artefact.meta["parameters"],
             nonzeros=sum(map(nonzeros, artefact.tensors.values())),
@@ -157,8 +158,12 @@ class Run:
         self._steps += schedule.steps
         return self._fitted
 
-    def teacher(self, which: Teacher) -> nn.Module:
-        """A frozen model: the one the run began with, or the one before its last pruning."""
+    def teacher(self, which: Teacher | Path) -> nn.Module:
+        """A frozen model: the one the run began with, the one before its last pruning, or that of a checkpoint."""
+        if isinstance(which, Path):
+            model = self._fresh()
+            load_dense(model, which)
+            return plain(model)
         if which == "dense":
             return plain(self.dense())
         prunings = [number for number, row in enumerate(self.rows) if row.kind == "prune"]
@@ -235,6 +240,11 @@ class Run:
         return shrink(pack(model, {**origin, **self.identity, "recipe": self.recipe.text, "rows": rows}))
 
 
+def _name(path: Path) -> str:
+    """What the ledger keeps of a path: files go out into the world, folders do not."""
+    return path.name
+
+
 def on_arrays(model: nn.Module) -> Callable[..., Any]:
     """The model as a function of numpy arrays of one utterance, without batch, with its forms worked in.
 
@@ -285,6 +295,9 @@ def check(recipe: Recipe) -> Iterator[str]:
     yield f"model {recipe.model.name}: {parameters} parameters, {start}"
     yield from recipe.task.check()
     yield from _chosen(recipe.stages, model)
+    for stage in _all(recipe.stages):
+        if isinstance(stage, Distill) and stage.checkpoint is not None:
+            load_dense(model, stage.checkpoint)
 
 
 def _fits(model: nn.Module, recipe: Recipe) -> None:
@@ -296,6 +309,13 @@ def _fits(model: nn.Module, recipe: Recipe) -> None:
     rate = getattr(recipe.model.config, "rate", task.sample_rate)
     if rate != task.sample_rate:
         raise RecipeError(f"model {name}: expected a rate of {task.sample_rate} Hz, as task {task.name}, got {rate}")
+
+
+def _all(stages: Sequence[tuple[str, Stage]]) -> Iterator[Stage]:
+    """Stages, and those within them."""
+    for _, stage in stages:
+        yield stage
+        yield from _all(getattr(stage, "stages", ()))
 
 
 def _chosen(stages: Sequence[tuple[str, Stage]], model: nn.Module, within: str = "") -> Iterator[str]:

@@ -1,14 +1,18 @@
 """Distillation of what layers give: the right layers, the right distance, and nothing left behind."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import toy
 from torch import Tensor, nn
 
+from sottovoce.checkpoints import load_tensors, save_tensors
 from sottovoce.data.batches import Batch
-from sottovoce.errors import RecipeError
+from sottovoce.errors import FormatError, RecipeError
+from sottovoce.run import Run, check, compress
 from sottovoce.techniques.distill import Distill, watched
 from sottovoce.techniques.weights import tie
 from sottovoce.training import Fitted
@@ -104,3 +108,28 @@ def test_the_loss_is_what_it_says(features: str, weight: float) -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         Distill(4, **settings)
+
+
+DISTILL = '[[stages]]\nkind = "distill"\nsteps = 2\n'
+
+
+def test_the_dense_model_as_a_file_teaches_what_it_teaches_as_itself(tmp_path: Path) -> None:
+    runs = {}
+    for name, teacher in (("itself", ""), ("file", f'checkpoint = "{tmp_path}/itself/stages/00-start.safetensors"\n')):
+        runs[name] = Run(toy.recipe(DISTILL + teacher, tmp_path), tmp_path / name)
+        compress(runs[name])
+    states = [load_tensors(tmp_path / name / "stages/01-distill.safetensors")[0] for name in runs]
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+    assert runs["file"].rows[-1].settings["checkpoint"] == "00-start.safetensors"        # without the folders
+
+
+NO_TEACHERS = [(None, "no such checkpoint"), ("other", "checkpoint of another model")]
+
+
+@pytest.mark.parametrize(("content", "message"), NO_TEACHERS)
+def test_a_teacher_that_is_none_is_refused_before_the_run(content: str | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        save_tensors(tmp_path / "teacher.safetensors", toy.built("lstm", {"hidden": 4, "layers": 1}).state_dict())
+    recipe = toy.recipe(f'{DISTILL}checkpoint = "{tmp_path}/teacher.safetensors"\n', tmp_path)
+    with pytest.raises(FormatError, match=f"teacher.safetensors: {message}"):
+        list(check(recipe))

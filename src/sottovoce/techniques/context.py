@@ -1,6 +1,7 @@
 """What a stage may ask of the run that carries it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
@@ -30,8 +31,8 @@ class Run(Protocol):
         """Train the model in place on the task's batches; interrupted, it goes on where it stopped."""
         ...
 
-    def teacher(self, which: Teacher) -> nn.Module:
-        """A frozen model: the one the run began with, or the one before its last pruning."""
+    def teacher(self, which: Teacher | Path) -> nn.Module:
+        """A frozen model: the one the run began with, the one before its last pruning, or that of a checkpoint."""
         ...
 
     def validation_loss(self, model: nn.Module) -> float:

@@ -4,6 +4,7 @@ import fnmatch
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ class Distill(Train):
     """
 
     teacher: Teacher = "dense"
+    checkpoint: Path | None = None   # of another teacher with the model's settings, safetensors
     weight: float = 0.5
     features: str = ""               # names of modules, shell-style: "stacks.*"; of nested ones the outermost that run
     feature_weight: float = 1.0
@@ -39,7 +41,7 @@ class Distill(Train):
             raise ValueError(f"feature_weight must be a positive number, got {self.feature_weight}")
 
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
-        teacher = run.teacher(self.teacher)
+        teacher = run.teacher(self.checkpoint or self.teacher)
         with self._watched(model) as ours, self._watched(teacher) as theirs:
 
             def loss(outputs: Any, batch: Any) -> Tensor:
