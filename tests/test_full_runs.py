@@ -21,7 +21,7 @@ from sottovoce.ledger import Row
 from sottovoce.recipe import parse_recipe, parse_stages
 
 sys.path.insert(0, str(toy.ROOT / "benchmarks"))
-from full import pages, status
+from full import extraction, pages, status
 from full import queue as queues
 from full.one import make
 from full.queue import FullRun, Queue, read_runs, work
@@ -84,11 +84,11 @@ def states(queue: Queue, since: float = 0.0) -> list[str]:
 # ---- the list --------------------------------------------------------------------------------------------------
 
 
-def test_the_list_holds_every_run_of_both_works() -> None:
-    names = [run.name for run in LISTED.runs]
+def test_the_list_holds_every_run_that_a_table_has_a_row_for() -> None:
     models, variants = ("gcrn", "lstm", "fdnn", "tcnn"), ("teacher", "c1", "ipkd", "dense", "c2", "small")
-    ablations = ("no-distill", "dense-teacher", "one-shot", "global")
-    assert names == [f"{m}-{v}" for v in variants for m in models] + [f"gcrn-{v}" for v in ablations]
+    enhancers = [f"{model}-{variant}" for variant in variants for model in models]
+    ablations = [f"gcrn-{variant}" for variant in ("no-distill", "dense-teacher", "one-shot", "global")]
+    assert sorted(run.name for run in LISTED.runs) == sorted([*enhancers, *ablations, *extraction.names()])
 
 
 @pytest.mark.parametrize("run", LISTED.runs, ids=lambda run: run.name)
@@ -277,6 +277,19 @@ def test_a_target_is_met_by_size_and_by_quality(times: float, stoi: float, pesq:
     results.stored = {"gcrn-c1": result(2), "gcrn-c2": found, "gcrn-ipkd": result(2)}
     assert f"Target: 40 times smaller on disk within STOI % -0.3, PESQ-NB -0.02, PESQ-WB -0.02: {word};" \
         in results.verdicts("gcrn")
+
+
+@pytest.mark.parametrize(("times", "change", "word"), [
+    (10.1, -0.29, "**met**"), (10.1, -0.31, "**not met**"), (9.9, 0.0, "**not met**"),
+])
+def test_an_extraction_target_is_met_by_the_whole_file_and_its_gain(times: float, change: float, word: str) -> None:
+    results = Results(Path("nowhere"), toy.ROOT / "benchmarks/full/published.json")
+    tables = extraction.Extraction(results, toy.ROOT / "benchmarks/results/tinywase_sizes.json")
+    scores = {"si_sdr": {"against": {"wase-teacher": {"mean": change}}}}
+    results.stored = {"wase-3bit": {**result(times), "scores": {"all": scores}}}
+    first, second = tables.verdicts().splitlines()
+    assert first.startswith(f"- Target: 10 times smaller on disk, everything counted, within 0.3 dB SI-SDRi: {word};")
+    assert MISSING in second
 
 
 def test_a_result_of_an_earlier_teacher_is_not_shown() -> None:

@@ -5,7 +5,7 @@ import json
 
 from full.queue import FullRun, Queue
 from full.results import record
-from full.scores import noisy_scores, scores_of
+from full.scores import input_scores, scores_of
 from sottovoce.errors import SottovoceError
 from sottovoce.files import write_text
 from sottovoce.metrics.statistics import compare
@@ -26,9 +26,9 @@ def make(queue: Queue, run: FullRun) -> None:
         _same_beginning(queue, run)
         compress(at_work)
         shown.stage("test list")
-        own, noisy = scores_of(queue, run), noisy_scores(queue, run)
+        own, given = scores_of(queue, run), input_scores(queue, run)
         if recipe.model.checkpoint is not None and (teacher := queue.teacher(run)) is not None:
-            comparison = compare(noisy, scores_of(queue, teacher), own, recipe.task.groups("test"))
+            comparison = compare(given, scores_of(queue, teacher), own, recipe.task.groups("test"))
             write_text(directory / "scores.json", json.dumps(comparison.to_json(), indent=1))
             prove(at_work)               # the page; the scores it needs are there
     record(queue, run)

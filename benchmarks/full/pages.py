@@ -8,6 +8,7 @@ from typing import Any
 
 import enhance
 
+from full.extraction import Extraction
 from full.tables import Results, markdown
 from sottovoce.files import write_text
 
@@ -31,7 +32,7 @@ def write() -> None:
 
 def results_page() -> str:
     """All results there are."""
-    parts = [HEAD, *map(enhance.table, enhance.results()), _full().page()]
+    parts = [HEAD, *map(enhance.table, enhance.results()), _full().page(), _extraction().page()]
     if OVERHEAD.is_file():
         parts.append(f"## What a step of training costs\n\n{overhead(json.loads(OVERHEAD.read_text()))}")
     if SENSITIVITY.is_file():
@@ -50,6 +51,8 @@ def tables() -> dict[str, str]:
         "the ablations": full.ablations(),
         "work 2": full.beside("c1", "c2"),
         "the small models": full.small(),
+        "work 3": _extraction().rows(),
+        "the sizes of work 3": _extraction().sizes(),
     }
 
 
@@ -91,3 +94,7 @@ def filled(text: str, known: Mapping[str, str]) -> str:
 
 def _full() -> Results:
     return Results(enhance.RESULTS / "full", Path(__file__).with_name("published.json"))
+
+
+def _extraction() -> Extraction:
+    return Extraction(_full(), enhance.RESULTS / "tinywase_sizes.json")

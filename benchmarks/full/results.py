@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from full.queue import FullRun, Queue
-from full.scores import Scores, noisy_scores, scores_of
+from full.scores import Scores, input_scores, scores_of, swaps
 from sottovoce.artefact.cost import multiply_adds
 from sottovoce.artefact.describe import paper_bytes
 from sottovoce.artefact.file import load
@@ -20,6 +20,7 @@ from sottovoce.files import write_text
 from sottovoce.ledger import Row, read_ledger
 from sottovoce.metrics.statistics import Interval, mean_interval, paired_bootstrap
 from sottovoce.proof import environment
+from sottovoce.tasks.extract import Extract
 
 EVERYTHING = "all"           # the group of all utterances
 VERSUS = {                   # the variant that a run of this kind or variant is also compared with
@@ -30,7 +31,7 @@ VERSUS = {                   # the variant that a run of this kind or variant is
 
 
 def record(queue: Queue, run: FullRun) -> Path:
-    """Write the results of the finished run and of the noisy mixtures; where the run's went."""
+    """Write the results of the finished run and of its task's inputs as they are; where the run's went."""
     directory, recipe = queue.directory(run), queue.recipe(run)
     model, rows = directory / "model.sotto", read_ledger(directory / "ledger.jsonl")
     artefact, groups = load(model), recipe.task.groups("test")
@@ -61,8 +62,11 @@ def record(queue: Queue, run: FullRun) -> Path:
         "rows": [{**row.lasting(), "seconds": row.seconds} for row in rows],
         "scores": summary(scores_of(queue, run), groups, _references(queue, run)),
     }
-    noisy = {"name": "noisy", "kind": "noisy", "scores": summary(noisy_scores(queue, run), groups, {})}
-    write_text(queue.results / "noisy.json", json.dumps(noisy, indent=1) + "\n")
+    if isinstance(recipe.task, Extract):
+        result["swaps"] = swaps(queue, run)
+    given = recipe.task.given
+    inputs = {"name": given, "kind": given, "scores": summary(input_scores(queue, run), groups, {})}
+    write_text(queue.results / f"{given}.json", json.dumps(inputs, indent=1) + "\n")
     write_text(path, json.dumps(result, indent=1) + "\n")
     return path
 
@@ -101,8 +105,9 @@ def _group(scores: Scores, chosen: NDArray[np.bool_], references: dict[str, Scor
 
 
 def shipped_scores(queue: Queue, run: FullRun) -> dict[str, dict[str, float]]:
-    """Metric -> means over the whole test list: noisy, uncompressed, compressed."""
-    sides = {"noisy": _read(queue.results / "noisy.json"), "compressed": _stored(queue, run)}
+    """Metric -> means over the whole test list: the inputs as they are ("noisy"), uncompressed, compressed."""
+    inputs = queue.results / f"{queue.recipe(run).task.given}.json"
+    sides = {"noisy": _read(inputs), "compressed": _stored(queue, run)}
     if (teacher := queue.teacher(run)) is not None:
         sides["uncompressed"] = _stored(queue, teacher)
     means = {side: result["scores"][EVERYTHING] for side, result in sides.items()}
@@ -110,11 +115,12 @@ def shipped_scores(queue: Queue, run: FullRun) -> dict[str, dict[str, float]]:
 
 
 def _references(queue: Queue, run: FullRun) -> dict[str, Scores]:
-    """What the run is compared with, as far as it is there: the mixtures, its teacher, and see VERSUS."""
+    """What the run is compared with, as far as it is there: its task's inputs, its teacher, and see VERSUS."""
     versus = VERSUS.get(run.variant) or VERSUS.get(run.kind)
     others = (queue.teacher(run), queue.by_name.get(f"{run.model}-{versus}"))
     there = (other for other in others if other is not None and queue.state(other) == "done")
-    return {"noisy": noisy_scores(queue, run), **{other.name: scores_of(queue, other) for other in there}}
+    given = queue.recipe(run).task.given
+    return {given: input_scores(queue, run), **{other.name: scores_of(queue, other) for other in there}}
 
 
 def _begins_with(queue: Queue, run: FullRun) -> list[FullRun]:

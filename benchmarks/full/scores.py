@@ -9,6 +9,7 @@ from typing import Any
 from full.queue import FullRun, Queue
 from sottovoce.artefact.file import load
 from sottovoce.files import write_text
+from sottovoce.metrics.statistics import means
 from sottovoce.runtime import Session
 
 Scores = list[dict[str, float]]
@@ -22,11 +23,21 @@ def scores_of(queue: Queue, run: FullRun) -> Scores:
     return _kept(queue.directory(run) / "test.json", of, lambda: task.scores(Session(load(model)).run, "test"))
 
 
-def noisy_scores(queue: Queue, run: FullRun) -> Scores:
+def input_scores(queue: Queue, run: FullRun) -> Scores:
     """Of the mixtures of the run's test list as they are; all runs with that list share them."""
     task = queue.recipe(run).task
     of = _list(task)
-    return _kept(queue.work / f"noisy-{of['list'][:12]}.json", of, lambda: task.scores(None, "test"))
+    return _kept(queue.work / f"{task.given}-{of['list'][:12]}.json", of, lambda: task.scores(None, "test"))
+
+
+def swaps(queue: Queue, run: FullRun) -> dict[str, float] | None:
+    """Mean SI-SDR of the estimates against the talker asked for and against the other; of uncompressed models."""
+    if run.kind != "teacher":
+        return None
+    model, task = queue.directory(run) / "model.sotto", queue.recipe(run).task
+    of = {**_list(task), "model": _digest(model)}
+    scores = _kept(queue.directory(run) / "swaps.json", of, lambda: task.swaps(Session(load(model)).run, "test"))
+    return means(scores)
 
 
 def _list(task: Any) -> dict[str, Any]:

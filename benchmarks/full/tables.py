@@ -101,7 +101,7 @@ class Results:
     def _difference(self, name: str, other: str, metric: str, group: str = EVERYTHING) -> str:
         result = self.get(name)
         found = result and result["scores"][group].get(metric, {}).get("against", {}).get(other)
-        return _interval(found, signed=True) if found else MISSING
+        return interval(found, signed=True) if found else MISSING
 
     def printed(self, model: str) -> str:
         """The published rows: on other data, so only how one differs from another can be compared."""
@@ -200,10 +200,11 @@ def _change(result: Result, other: str, metric: str) -> float:
 
 
 def _mean(scores: Mapping[str, Any], metric: str) -> str:
-    return _interval(scores[metric]) if metric in scores else MISSING
+    return interval(scores[metric]) if metric in scores else MISSING
 
 
-def _interval(found: Mapping[str, Any], signed: bool = False) -> str:
+def interval(found: Mapping[str, Any], signed: bool = False) -> str:
+    """A mean with its interval."""
     form = "+.3f" if signed else ".2f"
     mean, low, high = ("-" if found[key] is None else f"{found[key]:{form}}" for key in ("mean", "low", "high"))
     return f"{mean} ({low} .. {high})"

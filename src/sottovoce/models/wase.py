@@ -103,6 +103,16 @@ class Wase(nn.Module):
         self.mask = nn.Linear(channels, config.filters)
         self.decoder = nn.Linear(config.filters, config.window, bias=False)
         self.overlap_add = OverlapAdd("rect", config.window, hop)
+        self._begin()
+
+    @torch.no_grad()
+    def _begin(self) -> None:
+        """Start where the enrolment is heard: left as they come, these weights make all voiceprints alike to 1 %."""
+        self.voice_encoder.weight *= 16              # speech at RMS 0.1 gives the LSTM values of RMS 1
+        self.voiceprint.weight *= 8
+        for site in self.sites:
+            assert isinstance(site, nn.Linear)
+            nn.init.ones_(site.bias)                 # and lets the mixture through
 
     def forward(self, mixture: Tensor, enrolment: Tensor) -> Extracted:
         heard = self.voice_lstm(self.voice_encoder(self.voice_frames(enrolment)))

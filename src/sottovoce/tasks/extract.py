@@ -96,6 +96,7 @@ class Extract(ListTask[TalkerList]):
     workers: int = 1                                     # processes that make batches
     endpoint_weight: float = 1.0                         # in the loss, of when the target speaks
     presence: Presence = "onset"                         # from where it begins to the end, or to where it ends
+    any_order: bool = False                              # either talker may come first: to learn to separate at all
     dev: Evaluation | None = None                        # scored after every stage
     test: Evaluation | None = None                       # scored at the end
 
@@ -130,7 +131,7 @@ class Extract(ListTask[TalkerList]):
         """
         voice, other, presence = outputs
         wanted, unwanted, spans = batch.targets
-        separation = _separation((voice, other), (wanted, unwanted))
+        separation = _separation((voice, other), (wanted, unwanted), self.any_order)
         frames = presence_of(spans, presence.shape[-1], wanted.shape[-1], self.presence)
         return separation + self.endpoint_weight * F.binary_cross_entropy(
             presence, frames.unsqueeze(1).expand_as(presence)
@@ -138,7 +139,7 @@ class Extract(ListTask[TalkerList]):
 
     def imitation(self, outputs: Any, teacher: Any, batch: Batch) -> Tensor:
         """The same decibels, to the teacher's two talkers."""
-        return _separation(outputs[:2], teacher[:2])
+        return _separation(outputs[:2], teacher[:2], any_order=False)
 
     def swaps(self, model: Callable[[Array, Array], Array], split: Split) -> list[dict[str, float]]:
         """SI-SDR of every estimate of a list against the talker asked for, `wanted`, and the other one, dB.
@@ -194,7 +195,10 @@ def si_snr(estimate: Tensor, reference: Tensor) -> Tensor:
     return 10 * torch.log10((power + 1e-8) / (noise + 10 ** (-MOST_DB / 10) * power + 1e-8))
 
 
-def _separation(outputs: Any, references: Any) -> Tensor:
+def _separation(outputs: Any, references: Any, any_order: bool) -> Tensor:
     """Mean decibels that the outputs are short of 40, over both talkers and the batch."""
-    ratios = [si_snr(output, reference).mean() for output, reference in zip(outputs, references, strict=True)]
-    return MOST_DB - torch.stack(ratios).mean()
+    (one, two), (first, second) = outputs, references
+    ratios = (si_snr(one, first) + si_snr(two, second)) / 2
+    if any_order:
+        ratios = torch.maximum(ratios, (si_snr(one, second) + si_snr(two, first)) / 2)
+    return MOST_DB - ratios.mean()
