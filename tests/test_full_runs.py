@@ -88,7 +88,8 @@ def test_the_list_holds_every_run_that_a_table_has_a_row_for() -> None:
     models, variants = ("gcrn", "lstm", "fdnn", "tcnn"), ("teacher", "c1", "ipkd", "dense", "c2", "small")
     enhancers = [f"{model}-{variant}" for variant in variants for model in models]
     ablations = [f"gcrn-{variant}" for variant in ("no-distill", "dense-teacher", "one-shot", "global")]
-    assert sorted(run.name for run in LISTED.runs) == sorted([*enhancers, *ablations, *extraction.names()])
+    assert sorted(run.name for run in LISTED.runs) == sorted(
+        [*enhancers, *ablations, *extraction.names(), "wase-separate"])
 
 
 @pytest.mark.parametrize("run", LISTED.runs, ids=lambda run: run.name)
@@ -102,7 +103,7 @@ def test_a_recipe_of_the_list_is_sound_and_begins_where_the_list_says(run: FullR
 @pytest.mark.parametrize(("text", "message"), [
     (", ".join(['{ name = "a", model = "m", kind = "teacher" }'] * 2), "in the list twice"),
     ('{ name = "a", model = "m", kind = "control", after = ["b"] }', "expected an earlier run, got 'b'"),
-    ('{ name = "a", model = "m", kind = "pupil" }', "kind: expected one of teacher, compression"),
+    ('{ name = "a", model = "m", kind = "pupil" }', "kind: expected one of start, teacher, compression"),
 ])
 def test_a_mistake_in_the_list_is_named(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "runs.toml").write_text(f"runs = [{text}]")

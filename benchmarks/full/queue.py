@@ -38,7 +38,7 @@ class FullRun:
 
     name: str
     model: str                           # whose table it is in
-    kind: Literal["teacher", "compression", "control", "ablation"]
+    kind: Literal["start", "teacher", "compression", "control", "ablation"]
     after: tuple[str, ...] = ()          # runs that must be done before
 
     @property
@@ -83,9 +83,9 @@ class Queue:
         return read_recipe(self.recipes / f"{run.name}.toml")
 
     def teacher(self, run: FullRun) -> FullRun | None:
-        """The uncompressed model that the run is measured against; a teacher has none."""
+        """The uncompressed model that the run is measured against; a teacher, and what it starts from, have none."""
         found = (other for other in self.runs if other.model == run.model and other.kind == "teacher")
-        return None if run.kind == "teacher" else next(found, None)
+        return None if run.kind in ("start", "teacher") else next(found, None)
 
     def state(self, run: FullRun, since: float = 0.0) -> State:
         """How a run stands; a failure from before `since`, seconds of the clock, does not count any more."""
