@@ -32,6 +32,14 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 
+RECOGNIZER_SETTINGS: dict[str, list[dict[str, Any]]] = {           # waveform in, log probabilities out
+    "conformer": [
+        {"symbols": 5, "layers": 2, "channels": 8, "heads": 2, "middle": 12, "images": 3},
+        {"symbols": 4, "layers": 1, "channels": 12, "heads": 3, "middle": 8, "images": 2, "kernel": 5, "left": 3,
+         "right": 1, "causal": True},
+    ],
+}
+
 STAGE_TABLES: dict[str, str] = {
     "train": "steps = 4\nl1 = 0.1\ngroup = 0.05",
     "prune": "ratio = 0.5",

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from sottovoce.models.conformer import Conformer, ConformerConfig
 from sottovoce.models.fdnn import FdnnConfig, FdnnEnhancer
 from sottovoce.models.gcrn import GcrnConfig, GcrnEnhancer
 from sottovoce.models.lstm import LstmConfig, LstmEnhancer
@@ -26,6 +27,7 @@ MODELS: dict[str, ModelKind] = {
     "tcnn": ModelKind(TcnnConfig, TcnnEnhancer),
     "gcrn": ModelKind(GcrnConfig, GcrnEnhancer),
     "wase": ModelKind(WaseConfig, Wase),
+    "conformer": ModelKind(ConformerConfig, Conformer),
 }
 
 

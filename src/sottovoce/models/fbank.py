@@ -47,7 +47,7 @@ def mel_weights(bins: int, n_fft: int, rate: int, low: float, high: float) -> Te
 
     The DFT has 2 points values: the next power of two to n_fft.
     """
-    points = 1 << (n_fft - 1).bit_length() - 1
+    points = (1 << (n_fft - 1).bit_length()) // 2
 
     def mel(hertz: Tensor) -> Tensor:
         return 1127.0 * torch.log1p(hertz / 700.0)

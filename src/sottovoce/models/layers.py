@@ -103,6 +103,21 @@ class TimeMean(nn.Module):
         return x.mean(1, keepdim=True)
 
 
+class Fold(nn.Module):
+    """Every `size` frames side by side as one: [B, T, ..., C] -> [B, T div size, ..., size C], the earliest first.
+
+    Frames that are left over at the end are dropped.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = x[:, : x.shape[1] // self.size * self.size]
+        return torch.cat([whole[:, first :: self.size] for first in range(self.size)], -1)
+
+
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalization over all but the last axis, [..., C]; after training one scale and one shift a channel."""
 
