@@ -1,7 +1,8 @@
-"""Mixtures as batches of tensors, made ahead of need by worker processes, from any step of the sequence on."""
+"""Batches of tensors, made ahead of need by worker processes, from any step of the sequence on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -37,54 +38,60 @@ class Mixer(Protocol):
         ...
 
 
-Item = Rendered | SottovoceError
-
-
-class _Mixtures(Dataset[Item]):
-    """Mixtures by number; what is wrong with one is given, not raised: from a worker it would come as a traceback."""
-
-    def __init__(self, mixer: Mixer, seed: int) -> None:
-        self.mixer, self.seed = mixer, seed
-
-    def __getitem__(self, index: int) -> Item:
-        try:
-            return self.mixer.render(self.mixer.draw(self.seed, index))
-        except SottovoceError as error:
-            return error
-
-
-class _From(Sampler[list[int]]):
-    """Index lists of batch `start`, `start + stride`, ... without end."""
-
-    def __init__(self, start: int, stride: int, size: int) -> None:
-        self.start, self.stride, self.size = start, stride, size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        batch = self.start
-        while True:
-            yield list(range(batch * self.size, (batch + 1) * self.size))
-            batch += self.stride
-
-
 def mixture_batches(mixer: Mixer, seed: int, *, size: int, start: int = 0, stride: int = 1,
                     workers: int = 1) -> Iterator[Batch]:
-    """Batches of `size` mixtures without end, beginning with batch number `start`.
+    """Batches of `size` mixtures without end, see `numbered_batches`."""
+    return numbered_batches(partial(_mixtures, mixer, seed, size), start=start, stride=stride, workers=workers)
+
+
+def _mixtures(mixer: Mixer, seed: int, size: int, number: int) -> Batch:
+    plans = (mixer.draw(seed, index) for index in range(number * size, (number + 1) * size))
+    return stacked([mixer.render(plan) for plan in plans], mixer.inputs)
+
+
+def numbered_batches(make: Callable[[int], Batch], *, start: int = 0, stride: int = 1,
+                     workers: int = 1) -> Iterator[Batch]:
+    """The batches that `make` makes of their numbers, without end, beginning with number `start`.
 
     Batch n is the same whatever the start, the number of workers and the process: training resumes where it stopped.
     `stride` is the number of processes that share the sequence. With workers=0 batches are made where they are used.
     """
     loader = DataLoader(
-        _Mixtures(mixer, seed),
-        batch_sampler=_From(start, stride, size),
+        _Numbered(make),
+        sampler=_From(start, stride),
+        batch_size=None,                 # they come as batches
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_quiet_worker,
-        collate_fn=partial(_collated, mixer.inputs),
+        collate_fn=_as_it_is,
     )
     for batch in loader:
         if isinstance(batch, SottovoceError):
             raise batch
         yield batch
+
+
+class _Numbered(Dataset[Batch | SottovoceError]):
+    """Batches by number; what is wrong with one is given, not raised: from a worker it would come as a traceback."""
+
+    def __init__(self, make: Callable[[int], Batch]) -> None:
+        self.make = make
+
+    def __getitem__(self, number: int) -> Batch | SottovoceError:
+        try:
+            return self.make(number)
+        except SottovoceError as error:
+            return error
+
+
+class _From(Sampler[int]):
+    """`start`, `start + stride`, ... without end."""
+
+    def __init__(self, start: int, stride: int) -> None:
+        self.start, self.stride = start, stride
+
+    def __iter__(self) -> Iterator[int]:
+        return count(self.start, self.stride)
 
 
 def stacked(items: Sequence[Rendered], inputs: int) -> Batch:
@@ -93,13 +100,8 @@ def stacked(items: Sequence[Rendered], inputs: int) -> Batch:
     return Batch(tuple(tensors[:inputs]), tuple(tensors[inputs:]))
 
 
-def _collated(inputs: int, items: list[Item]) -> Batch | SottovoceError:
-    rendered: list[Rendered] = []
-    for item in items:
-        if isinstance(item, SottovoceError):
-            return item
-        rendered.append(item)
-    return stacked(rendered, inputs)
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _quiet_worker(_: int) -> None:

@@ -104,7 +104,7 @@ class Mixer:
         rng = np.random.default_rng([seed, index])
         settings = self.settings
         speed = float(rng.uniform(*settings.speed))
-        speech = _fill(rng, self.speech, settings.seconds * speed)
+        speech = fill(rng, self.speech, settings.seconds * speed)
         noises = [self._noise(rng)]
         if rng.random() < settings.second_noise:
             noises.append(replace(self._noise(rng), gain_db=float(rng.uniform(-10, 0))))
@@ -131,14 +131,14 @@ class Mixer:
         if choice < settings.babble + settings.synthetic:
             return Noise(str(rng.choice(list(SYNTHETIC))))
         speed = float(rng.uniform(*settings.speed)) ** 2
-        return Noise("recorded", _fill(rng, self.noise, settings.seconds * speed), speed=speed)
+        return Noise("recorded", fill(rng, self.noise, settings.seconds * speed), speed=speed)
 
     def render(self, mixture: Mixture) -> tuple[Array, Array]:
         """Noisy and clean waveforms [samples] of a plan, the noisy one at RMS 1 before its level is applied."""
         rng = np.random.default_rng(mixture.seed)
         samples = round(mixture.seconds * RATE)
         spoken = scipy.signal.sosfilt(_HIGH_PASS, joined(self.speech, mixture.speech)).astype(np.float32)
-        clean = unit(fitted(_sped(spoken, mixture.speed), samples))
+        clean = unit(fitted(sped(spoken, mixture.speed), samples))
         if mixture.equalise:
             clean = unit(equalise(rng, clean))
         if mixture.room is not None and self.rooms is not None:
@@ -158,11 +158,11 @@ class Mixer:
             talkers = [unit(fitted(joined(self.babble, (piece,)), samples)) for piece in layer.pieces]
             together: Array = np.sum([talker * np.float32(rng.uniform(0.5, 1)) for talker in talkers], axis=0)
             return together
-        wave = fitted(_sped(joined(self.noise, layer.pieces), layer.speed), samples)
+        wave = fitted(sped(joined(self.noise, layer.pieces), layer.speed), samples)
         return equalise(rng, wave) if mixture.equalise else wave
 
 
-def _fill(rng: np.random.Generator, pool: Pool, seconds: float) -> tuple[Piece, ...]:
+def fill(rng: np.random.Generator, pool: Pool, seconds: float) -> tuple[Piece, ...]:
     """Pieces laid end to end, all of one speaker or class, until they last `seconds`."""
     pieces = [random_piece(rng, pool, seconds)]
     group = pool.groups[pool.index[pieces[0].clip]]
@@ -171,7 +171,8 @@ def _fill(rng: np.random.Generator, pool: Pool, seconds: float) -> tuple[Piece, 
     return tuple(pieces)
 
 
-def _sped(wave: Array, speed: float) -> Array:
+def sped(wave: Array, speed: float) -> Array:
+    """The wave so many times as fast, and higher."""
     return wave if speed == 1 else soxr.resample(wave, RATE * speed, RATE, quality="LQ")
 
 
