@@ -117,7 +117,7 @@ BAD_MODELS = {               # name -> what is done to the bytes of a good file,
     "text": (lambda data: b"Dear diary, today I compressed nothing", "expected a .sotto file"),
     "truncated": (lambda data: data[:-100], "cut short"),
     "bit-flipped": (flipped, "damaged, expected the checksum "),
-    "future": (lambda data: data[:4] + b"\x63" + data[5:], "expected format version 1, got 99: of a later sottovoce?"),
+    "future": (lambda data: data[:4] + b"\x63" + data[5:], "expected format version 1 to 2, got 99: of a later"),
 }
 
 

@@ -126,7 +126,7 @@ def test_however_the_parent_ends_its_workers_end_quietly(how: signal.Signals, tm
         os.killpg(parent.pid, how)                       # to the whole group, as a terminal does
         try:
             # Workers share the parent's stderr: it ends when the last of them has.
-            _, complaints = parent.communicate(timeout=30)
+            _, complaints = parent.communicate(timeout=120)
         except subprocess.TimeoutExpired:
             for pid in workers:
                 os.kill(pid, signal.SIGKILL)

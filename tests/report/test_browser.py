@@ -52,6 +52,7 @@ def address(story: Story, tmp_path_factory: pytest.TempPathFactory) -> str:
 def page(chromium: Browser, address: str) -> Iterator[Page]:
     with chromium.new_context(viewport=WIDE) as context:
         page = context.new_page()
+        page.set_default_timeout(120_000)        # a machine that is busy plays late
         page.goto(address)
         yield page
 
