@@ -14,7 +14,7 @@ from sottovoce.artefact import Artefact
 from sottovoce.artefact.graph import Graph, Node
 from sottovoce.artefact.stored import Dense, Stored
 from sottovoce.errors import SottovoceError
-from sottovoce.models import frontend, layers
+from sottovoce.models import attention, fbank, frontend, layers
 from sottovoce.techniques.activations import Dynamic, Static
 from sottovoce.techniques.inputs import input_form
 from sottovoce.techniques.tracing import Tracer
@@ -120,6 +120,9 @@ class _Builder:
             _MODULES[kind](self, node, module)
         elif node.op == "call_function" and node.target in _FUNCTIONS:
             self.emit(node, _FUNCTIONS[node.target], inputs=len(node.args))
+        elif node.op == "call_function" and node.target is nn.functional.silu:
+            value = self.values[node.args[0]]        # type: ignore[index]
+            self.values[node] = self.append("mul", node.name, value, self.append("sigmoid", f"{node.name}_gate", value))
         elif node.op == "call_function" and node.target in _JOINS and node.args[1:] == (-1,):
             self.emit(node, _JOINS[node.target], sources=node.args[0])
         elif not self.shaped(node):
@@ -132,6 +135,8 @@ class _Builder:
                 self.emit(node, "unsqueeze")
             case ("float", ()):          # as all values are in the file
                 self.values[node] = self.values[node.args[0]]        # type: ignore[index]
+            case (torch.log_softmax, (-1,)):
+                self.emit(node, "log_softmax")
             case ("transpose", (-1, -2) | (-2, -1)):
                 self.emit(node, "transpose")
             case ("flatten", (-2,)):
@@ -200,6 +205,13 @@ def _linear(builder: _Builder, node: fx.Node, module: nn.Linear) -> None:
     builder.emit(node, "linear", tensors={role: f"{node.target}.{role}" for role in roles})
 
 
+def _attention(builder: _Builder, node: fx.Node, module: attention.Attention) -> None:
+    roles = ("position", "content_bias", "position_bias")
+    context = {name: frames for name, frames in (("before", module.left), ("after", module.right)) if frames >= 0}
+    builder.emit(node, "attention", inputs=3, tensors={role: f"{node.target}.{role}" for role in roles},
+                 heads=module.heads, **context)
+
+
 def _nothing(builder: _Builder, node: fx.Node, module: nn.Module) -> None:
     """A module that does nothing once it is trained."""
     builder.values[node] = builder.values[node.args[0]]      # type: ignore[index]
@@ -207,6 +219,9 @@ def _nothing(builder: _Builder, node: fx.Node, module: nn.Module) -> None:
 
 _BOTH = ("weight", "bias")
 _MODULES: dict[type[nn.Module], _Emit] = {           # a subclass before what it is one of
+    fbank.Fbank: _module("fbank", n_fft=lambda module: module.n_fft, hop=lambda module: module.hop,
+                         bins=lambda module: module.bins, rate=lambda module: module.rate,
+                         low=lambda module: module.low, high=lambda module: module.high),
     frontend.Stft: _framed("stft"),
     frontend.InverseStft: _framed("istft"),
     frontend.Frames: _framed("frames"),
@@ -229,6 +244,8 @@ _MODULES: dict[type[nn.Module], _Emit] = {           # a subclass before what it
                               groups=lambda module: module.groups, after=lambda module: module.after),
     layers.GlobalNorm: _module("global_norm", tensors=_BOTH, eps=lambda module: module.eps),
     layers.TimeMean: _module("time_mean"),
+    layers.Fold: _module("fold", size=lambda module: module.size),
+    attention.Attention: _attention,
     nn.LayerNorm: _module("layer_norm", tensors=_BOTH, eps=lambda module: module.eps),
     nn.PReLU: _module("prelu", tensors=("weight",)),
     nn.Linear: _linear,

@@ -125,6 +125,25 @@ def extractor(seed: int = 0) -> Artefact:
     return Artefact(Graph(("mixture", "voice"), ("clean",), nodes), tensors, {"sample_rate": 8000})
 
 
+def recognizer(seed: int = 0) -> Artefact:
+    """A model whose output are features, with the operations that the others have not."""
+    random = np.random.default_rng(seed)
+    tensors: dict[str, Stored] = {
+        "in": codebook(random, (6, 10), 5), "position": sparse(random, (6, 4)),
+        "six": Dense(random.standard_normal(6).astype(np.float32)),
+    }
+    nodes = (
+        Node("fbank", "bands", ("speech",),
+             attributes={"n_fft": 40, "hop": 16, "bins": 5, "rate": 1600, "low": 20.0, "high": 700.0}),
+        Node("fold", "pairs", ("bands",), attributes={"size": 2}),                                    # [10]
+        Node("linear", "few", ("pairs",), {"weight": "in", "bias": "six"}),                           # [6]
+        Node("attention", "mixed", ("few", "few", "few"),
+             {"position": "position", "content_bias": "six", "position_bias": "six"}, {"heads": 3, "before": 4}),
+        Node("log_softmax", "sure", ("mixed",)),
+    )
+    return Artefact(Graph(("speech",), ("sure",), nodes), tensors, {"sample_rate": 1600})
+
+
 def codebook(random: np.random.Generator, shape: tuple[int, ...], values: int) -> Codebook:
     """About two thirds zeros, `values` other values."""
     small = np.uint8 if values < 256 else np.uint16

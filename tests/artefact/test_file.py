@@ -25,6 +25,7 @@ from artefacts import (
     extractor,
     levels,
     opened,
+    recognizer,
     sparse,
     wire,
 )
@@ -109,7 +110,7 @@ def test_tensors_come_back_bit_for_bit(form: str) -> None:
         assert back.scale.shape == stored.scale.shape and back.scale.tobytes() == stored.scale.tobytes()
 
 
-MODELS = {"spectra": enhancer, "samples": convolver, "two waveforms": extractor}
+MODELS = {"spectra": enhancer, "samples": convolver, "two waveforms": extractor, "features": recognizer}
 
 
 @pytest.mark.parametrize("model", MODELS)

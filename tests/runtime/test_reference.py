@@ -16,6 +16,7 @@ ATTRIBUTES = {
     "istft": FRAME,
     "frames": FRAME,
     "overlap_add": FRAME,
+    "fbank": {"n_fft": 2 * N_FFT, "hop": HOP, "bins": 5, "rate": 16_000, "low": 20.0, "high": 7000.0},
     "power_law": {"power": 0.3},
     "running_rms": {"decay": 0.95, "floor": 1e-3, "window_energy": 50.0},
     "affine": {"scale": 0.88, "shift": 0.12},
@@ -25,6 +26,8 @@ ATTRIBUTES = {
     "quantize_dynamic": {"bits": 4},
     "slice": {"start": 1, "stop": 4},
     "unflatten": {"size": 3},
+    "fold": {"size": 2},
+    "attention": {"heads": 2},
     "conv1d": {"dilation": 2, "groups": 1},
     "conv2d": {"stride": 2, "pad": 1},
     "conv_transpose2d": {"stride": 2, "pad": 1, "extra": 1},
@@ -34,6 +37,7 @@ TENSORS = {
     "scale_shift": {"scale": (5,), "shift": (5,)},
     "layer_norm": {"weight": (5,), "bias": (5,)},
     "global_norm": {"weight": (5,), "bias": (5,)},
+    "attention": {"position": (6, 4), "content_bias": (6,), "position_bias": (6,)},
     "prelu": {"weight": (5,)},
     "linear": {"weight": (3, 5), "bias": (3,)},
     "conv1d": {"weight": (4, 6, 3), "bias": (4,)},
@@ -42,10 +46,10 @@ TENSORS = {
     "lstm": {"weight_ih": (32, 5), "weight_hh": (32, HIDDEN), "bias_ih": (32,), "bias_hh": (32,)},
 }
 FEATURES = {                                   # axes behind batch and time, where they are not [5]
-    "stft": None, "frames": None,              # a waveform has none
+    "stft": None, "frames": None, "fbank": None,      # a waveform has none
     "istft": (BINS, 2), "magnitude": (BINS, 2), "power_law": (BINS, 2), "running_rms": (BINS, 2),
     "overlap_add": (N_FFT,), "complex_mul": (4, 2), "transpose": (4, 3), "flatten": (4, 3), "unflatten": (12,),
-    "conv1d": (6,), "conv2d": (9, 3), "conv_transpose2d": (9, 3),
+    "attention": (6,), "conv1d": (6,), "conv2d": (9, 3), "conv_transpose2d": (9, 3),
 }  # fmt: skip
 
 

@@ -120,5 +120,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "unsqueeze": lambda of, w, x: x[..., None],
     "transpose": lambda of, w, x: x.swapaxes(-1, -2),
     "flatten": lambda of, w, x: x.reshape(*x.shape[:-2], -1),
+    "fold": lambda of, w, x: np.concatenate([x] * of["size"], -1),
     "unflatten": lambda of, w, x: x.reshape(*x.shape[:-1], -1, of["size"]),
 }

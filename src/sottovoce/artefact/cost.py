@@ -1,7 +1,8 @@
 """What a model costs to run: multiply-adds, from its graph and its tensors alone.
 
 A product of a weight with a value counts one, at every place where a kernel is laid, edges included; biases, norms and
-what goes on inside an LSTM's cell count nothing; nor does what depends on conditions alone, such as an enrolment, and
+what goes on inside an LSTM's cell count nothing; nor do products of values with each other, as in attention, which grow
+with the length of what is heard; nor does what depends on conditions alone, such as an enrolment, and
 runs once, before the stream. Transposed convolutions count at every place of their output, as if
 zeros had been put between their inputs, because Tan and Wang 2021 (Table III) do so; a stride of 2 needs half of that.
 With 401 frames for 4 s their totals exceed ours by 0.05 % (FDNN), 0.2 % (LSTM), 1.1 % (TCNN) and 0.6 % (GCRN):
@@ -40,11 +41,15 @@ def costs(artefact: Artefact) -> list[Cost]:
         for name, stored in artefact.tensors.items()
     }
     rows = []
+    folded: dict[str, int] = {}          # by value: how many frames of the model's beginning are one of its own
     for node in artefact.graph.streamed:
+        every = max((folded.get(name, 1) for name in node.inputs), default=1)
+        folded[node.name] = every * (node.attributes["size"] if node.op == "fold" else 1)
         tensors = [weights[name] for role, name in node.tensors.items() if role in MATRICES.get(node.op, ())]
         if tensors:
             times = math.prod(sizes[node.name][:-1])              # at how many places of a frame
-            dense, nonzero = (times * sum(counts) for counts in zip(*tensors, strict=True))
+            counted = (sum(counts) for counts in zip(*tensors, strict=True))
+            dense, nonzero = (times * count // every for count in counted)
             rows.append(Cost(node.name, node.op, dense, nonzero))
     return rows
 
@@ -52,7 +57,8 @@ def costs(artefact: Artefact) -> list[Cost]:
 def frame_rate(artefact: Artefact) -> float:
     """Frames per second of audio. Raises FormatError when the model has no sample rate or no frames."""
     rate = artefact.meta.get("sample_rate")
-    hop = next((node.attributes["hop"] for node in artefact.graph.streamed if node.op in ("stft", "frames")), None)
+    framed = (node for node in artefact.graph.streamed if node.op in ("stft", "frames", "fbank"))
+    hop = next((node.attributes["hop"] for node in framed), None)
     if not isinstance(rate, int) or rate < 1 or hop is None:
         raise FormatError(f"model: expected a sample_rate in Hz and frames, got {rate!r} and a hop of {hop!r}")
     return float(rate / hop)

@@ -125,6 +125,10 @@ def _frames(features: Features, node: Node, x: Axes) -> Axes:
     return (features.new(node.attributes["n_fft"], fixed=True),)
 
 
+def _fbank(features: Features, node: Node, x: Axes) -> Axes:
+    return (features.new(node.attributes["bins"], fixed=True),)
+
+
 def _waveform(features: Features, node: Node, x: Axes) -> Axes:
     features.fix(*x)
     return ()
@@ -203,6 +207,32 @@ def _slice(features: Features, node: Node, x: Axes) -> Axes:
     if not 0 <= start < stop <= len(x[-1]):
         raise ValueError(f"{start}..{stop} of {len(x[-1])}")
     return *x[:-1], x[-1][start:stop]
+
+
+def _log_softmax(features: Features, node: Node, x: Axes) -> Axes:
+    features.fix(x[-1])              # every one goes into the sum of all
+    return x
+
+
+def _fold(features: Features, node: Node, x: Axes) -> Axes:
+    size = node.attributes["size"]
+    features.claim(len(x[-1]) * size)
+    return *x[:-1], np.tile(x[-1], size)
+
+
+def _attention(features: Features, node: Node, query: Axes, key: Axes, value: Axes) -> Axes:
+    # A head goes as a whole: its features have one number.
+    heads, ((channels,), (_,), (_,)) = node.attributes["heads"], (query, key, value)
+    size, rest = divmod(len(channels), heads)
+    if rest:
+        raise ValueError(f"{len(channels)} features in {heads} heads")
+    made = np.repeat(features.new(heads), size)
+    for x in (query, key, value):
+        features.tie(made, x[0])
+    features.lay(node, "position", made, None)
+    for role in ("content_bias", "position_bias"):
+        features.lay(node, role, made)
+    return (made,)
 
 
 def _unsqueeze(features: Features, node: Node, x: Axes) -> Axes:
@@ -295,6 +325,7 @@ def _conv_transpose2d(features: Features, node: Node, x: Axes) -> Axes:
 RULES: dict[str, Callable[..., Axes]] = {
     "stft": _stft, "istft": _waveform, "frames": _frames, "overlap_add": _waveform,
     "magnitude": _magnitude, "running_rms": _running_rms, "power_law": _power_law, "complex_mul": _complex_mul,
+    "fbank": _fbank, "log_softmax": _log_softmax, "fold": _fold, "attention": _attention,
     "mul": _pair, "div": _pair, "add": _pair, "sub": _pair,
     "quantize": _each, "quantize_dynamic": _whole,
     "affine": _each, "log1p": _each, "relu": _each, "sigmoid": _each, "tanh": _each, "elu": _each,

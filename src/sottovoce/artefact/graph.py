@@ -8,6 +8,7 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | istft | spectrum [B, T, F, 2] -> waveform [B, N] | - | n_fft, hop, window |
 | frames | waveform [B, N] -> [B, T, n_fft]: the windows of stft without the transform | - | n_fft, hop, window |
 | overlap_add | [B, T, n_fft] -> waveform [B, N]: istft without the transform | - | n_fft, hop, window |
+| fbank | waveform [B, N] -> log-mel filter banks [B, T, bins], not causal | - | n_fft, hop, bins, rate, low, high |
 | magnitude | spectrum [B, T, F, 2] -> sqrt(re^2 + im^2 + 1e-12) [B, T, F] | - | - |
 | power_law | spectrum [B, T, F, 2] -> spectrum * (re^2 + im^2 + 1e-12)^((power - 1) / 2) | - | power |
 | running_rms | spectrum [B, T, F, 2] -> level [B, T, 1] | - | decay, floor, window_energy |
@@ -20,6 +21,7 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | quantize | x -> the nearest of 2^bits values, evenly spaced from low to high | - | bits, low, high |
 | quantize_dynamic | x -> as quantize, from the least to the greatest of an utterance's x; not causal | - | bits |
 | log1p, relu, elu, sigmoid, tanh | x -> the function of every element | - | - |
+| log_softmax | [..., C] -> x - log(sum of exp(x)) | - | - |
 | prelu | [..., C] -> x where it is positive, else weight * x | weight [1] or [C] | - |
 | concat | one or more [..., C] -> joined on the last axis | - | - |
 | stack | one or more [...] -> joined on a new last axis | - | - |
@@ -30,15 +32,18 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | unsqueeze | x -> x with a new last axis of length 1 | - | - |
 | time_mean | [B, T, ...] -> [B, 1, ...], the mean of all frames | - | - |
 | reverse | [B, T, ...] -> its frames, the last first | - | - |
+| fold | [B, T, ..., C] -> [B, T div size, ..., size C], frames side by side; not causal | - | size |
 | linear | [..., I] -> [..., O] | weight [O, I], bias [O] or none | - |
 | conv1d | [B, T, I] -> [B, T, O] | weight [O, I / groups, K], bias [O] | dilation, groups, after or none (0) |
 | conv2d | [B, T, F, I] -> [B, T, F', O], causal | weight [O, I, KT, KF], bias [O] | stride, pad |
 | conv_transpose2d | [B, T, F, I] -> [B, T, F', O], causal | weight [I, O, KT, KF], bias [O] | stride, pad, extra |
+| attention | query, key, value [B, T, C] -> [B, T, C] | position [C, P], two biases [C] | heads, before, after |
 | lstm | [B, T, I] -> [B, T, H] | weight_ih [4H, I], weight_hh [4H, H], bias_ih [4H], bias_hh [4H] | hidden |
 
 The first two axes are batch and time: what works on the last axes leaves those alone. A convolution is torch's, over
 values whose channels come last; in time it sees this frame and the ones before it, zeros before the first; only a
-conv1d may see frames `after` it, zeros after the last.
+conv1d may see frames `after` it, zeros after the last. Attention has the biases content_bias
+and position_bias; without `before` or `after` it sees all frames there.
 
 The first input of a graph is what is streamed, the others are conditions, which are known as a whole before.
 """
@@ -62,6 +67,7 @@ OPS: dict[str, Op] = {
     "istft": Op(1, attributes=("n_fft", "hop", "window")),
     "frames": Op(1, attributes=("n_fft", "hop", "window")),
     "overlap_add": Op(1, attributes=("n_fft", "hop", "window")),
+    "fbank": Op(1, attributes=("n_fft", "hop", "bins", "rate", "low", "high")),
     "magnitude": Op(1),
     "power_law": Op(1, attributes=("power",)),
     "running_rms": Op(1, attributes=("decay", "floor", "window_energy")),
@@ -81,6 +87,7 @@ OPS: dict[str, Op] = {
     "elu": Op(1),
     "sigmoid": Op(1),
     "tanh": Op(1),
+    "log_softmax": Op(1),
     "prelu": Op(1, tensors=("weight",)),
     "concat": Op(0),
     "stack": Op(0),
@@ -91,14 +98,20 @@ OPS: dict[str, Op] = {
     "unsqueeze": Op(1),
     "time_mean": Op(1),
     "reverse": Op(1),
+    "fold": Op(1, attributes=("size",)),
     "linear": Op(1, tensors=("weight", "bias"), optional=("bias",)),
     "conv1d": Op(1, tensors=("weight", "bias"), attributes=("dilation", "groups", "after"), optional=("after",)),
     "conv2d": Op(1, tensors=("weight", "bias"), attributes=("stride", "pad")),
     "conv_transpose2d": Op(1, tensors=("weight", "bias"), attributes=("stride", "pad", "extra")),
+    "attention": Op(3, tensors=("position", "content_bias", "position_bias"), attributes=("heads", "before", "after"),
+                    optional=("before", "after")),
     "lstm": Op(1, tensors=("weight_ih", "weight_hh", "bias_ih", "bias_hh"), attributes=("hidden",)),
 }
-WHOLE = {"global_norm", "time_mean", "reverse", "quantize_dynamic"}      # what needs all frames at once
-ENDS = (("stft", "istft"), ("frames", "overlap_add"))          # how a model may begin and end
+WHOLE = {                                # what needs all frames at once
+    "global_norm", "time_mean", "reverse", "quantize_dynamic", "fbank", "fold", "attention",
+}
+ENDS = (("stft", "istft"), ("frames", "overlap_add"))          # how a model from waveform to waveform may begin and end
+FEATURES = "fbank"                       # how one begins whose output are features
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,9 @@ def _attributes(node: Node, features: Features, needed: Needed) -> dict[str, Any
     elif node.op == "slice":
         stays = needed[features.values[node.inputs[0]][-1]]
         changed = {name: stays[: node.attributes[name]] for name in ("start", "stop")}
+    elif node.op == "attention":
+        stays = needed[features.values[node.name][0]]
+        changed = {"heads": stays[:: len(stays) // node.attributes["heads"]]}
     elif node.op == "conv1d" and node.attributes["groups"] > 1:
         changed = {"groups": needed[features.values[node.name][0]]}
     return node.attributes | {name: int(stays.sum()) for name, stays in changed.items()}

@@ -75,6 +75,10 @@ def layer_norm(frame: Frame, node: Node) -> str:
     return add("Add", scaled, frame.tensor(node, "bias", as_is), name=f"/{node.name}")
 
 
+def log_softmax(frame: Frame, node: Node) -> str:
+    return frame.builder.add("LogSoftmax", *frame.inputs(node), name=f"/{node.name}", axis=-1)
+
+
 def quantize(frame: Frame, node: Node) -> str:
     add, scalar = frame.builder.add, frame.scalar
     low, high = (scalar(node.attributes[name]) for name in ("low", "high"))
@@ -162,6 +166,7 @@ OPERATIONS: dict[str, Operation] = {
     "scale_shift": scale_shift,
     "layer_norm": layer_norm,
     "quantize": quantize,
+    "log_softmax": log_softmax,
     "log1p": log1p,
     "relu": elementwise("Relu"),
     "elu": elementwise("Elu"),

@@ -22,17 +22,21 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         batch, frames, channels = query.shape
-        shape = (frames, self.heads, channels // self.heads)
+        size = channels // self.heads
         by_content, by_position = (
-            (query + bias).unflatten(-1, shape[1:]).transpose(1, 2) for bias in (self.content_bias, self.position_bias)
+            self.in_heads(query + bias) for bias in (self.content_bias, self.position_bias)
         )                                                                        # [B, heads, T, size]
-        keys, values = (x.unflatten(-1, shape[1:]).transpose(1, 2) for x in (key, value))
+        keys, values = self.in_heads(key), self.in_heads(value)
         distances = F.linear(sinusoids(frames, self.position), self.position)    # [2 T, C], of T - 1 down to -T
-        distances = distances.unflatten(-1, shape[1:]).permute(1, 2, 0)          # [heads, size, 2 T]
-        scores = shifted(by_position @ distances) * shape[2] ** -0.5             # [B, heads, T, T]
+        distances = distances.reshape(-1, self.heads, size).permute(1, 2, 0)     # [heads, size, 2 T]
+        scores = shifted(by_position @ distances) * size**-0.5                   # [B, heads, T, T]
         scores = scores.masked_fill(self.hidden(frames, query.device), -torch.inf).to(by_content.dtype)
         mixed = F.scaled_dot_product_attention(by_content, keys.to(by_content), values.to(by_content), scores)
         return mixed.transpose(1, 2).reshape(batch, frames, channels)
+
+    def in_heads(self, x: Tensor) -> Tensor:
+        """[B, heads, T, size] of [B, T, C]."""
+        return x.reshape(*x.shape[:2], self.heads, x.shape[2] // self.heads).transpose(1, 2)
 
     def hidden(self, frames: int, device: torch.device) -> Tensor:
         """Which frames [T, T] (of the query, of the key) a frame does not see."""
@@ -56,4 +60,4 @@ def shifted(scores: Tensor) -> Tensor:
     frames = scores.shape[-2]
     # Row t starts at distance t, one place earlier than the row above: a stride of one less walks along all of them.
     flat = scores.flatten(-2)[..., frames - 1 : frames - 1 + frames * (2 * frames - 1)]
-    return flat.unflatten(-1, (frames, 2 * frames - 1))[..., :frames]
+    return flat.reshape(*scores.shape[:-1], 2 * frames - 1)[..., :frames]

@@ -64,7 +64,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inside = self.inner_dropout(F.silu(self.enter(self.norm(x))))
-        return self.halve(self.dropout(self.leave(inside)))
+        added: Tensor = self.halve(self.dropout(self.leave(inside)))
+        return added
 
 
 class SelfAttention(nn.Module):
@@ -81,7 +82,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(x)
-        return self.dropout(self.leave(self.attention(self.query(x), self.key(x), self.value(x))))
+        added: Tensor = self.dropout(self.leave(self.attention(self.query(x), self.key(x), self.value(x))))
+        return added
 
 
 class Convolution(nn.Module):
@@ -100,7 +102,8 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(x)
         x = self.along(self.enter(x) * torch.sigmoid(self.gate(x)))
-        return self.dropout(self.leave(F.silu(self.batch_norm(x))))
+        added: Tensor = self.dropout(self.leave(F.silu(self.batch_norm(x))))
+        return added
 
 
 class Block(nn.Module):
@@ -116,7 +119,8 @@ class Block(nn.Module):
         x = x + self.before(x)
         x = x + self.attention(x)
         x = x + self.convolution(x)
-        return self.norm(x + self.after(x))
+        normed: Tensor = self.norm(x + self.after(x))
+        return normed
 
 
 class Conformer(nn.Module):

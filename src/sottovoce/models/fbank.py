@@ -30,7 +30,8 @@ class Fbank(nn.Module):
             before = torch.cat([frames[..., :1], frames[..., :-1]], -1)
             spectrum = torch.view_as_real(torch.fft.rfft((frames - 0.97 * before) * self.window, 2 * len(self.mel)))
             power = spectrum[..., :-1, :].square().sum(-1)
-            return (power @ self.mel).clamp_min(torch.finfo(torch.float32).eps).log()
+            bands: Tensor = (power @ self.mel).clamp_min(torch.finfo(torch.float32).eps).log()
+            return bands
 
     def framed(self, waveform: Tensor) -> Tensor:
         """Windows [batch, frames, n_fft] of a waveform that is mirrored at its edges."""
@@ -54,5 +55,5 @@ def mel_weights(bins: int, n_fft: int, rate: int, low: float, high: float) -> Te
 
     least, most = mel(torch.tensor([low, high], dtype=torch.float64))
     places = (mel(torch.arange(points, dtype=torch.float64) * rate / (2 * points)) - least) / (most - least)
-    distance = (places[:, None] * (bins + 1) - torch.arange(1, bins + 1)).abs()
+    distance: Tensor = (places[:, None] * (bins + 1) - torch.arange(1, bins + 1)).abs()
     return (1 - distance).clamp_min(0).float()

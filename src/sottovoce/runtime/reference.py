@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from sottovoce.runtime import convolution, frontend
+from sottovoce.runtime.attention import attention
+from sottovoce.runtime.fbank import fbank
 from sottovoce.runtime.operation import Array, Attributes, Operation, Outcome, State, Tensors, expect, product, zeros
 
 __all__ = ["OPS", "Array", "State"]
@@ -108,6 +110,23 @@ def unflatten(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array],
     return x.reshape(*x.shape[:-1], x.shape[-1] // size, size), {}
 
 
+def fold(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """[B, T div size, ..., size C] of [B, T, ..., C]: frames side by side, the earliest first; the rest is dropped."""
+    (x,), size = inputs, attributes["size"]
+    _expect_features(x, 1)
+    whole = x[:, : x.shape[1] // size * size]
+    return np.concatenate([whole[:, first::size] for first in range(size)], axis=-1), {}
+
+
+def log_softmax(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """[..., C] less the logarithm of the sum of its exponentials over the channels."""
+    (x,) = inputs
+    _expect_features(x, 1)
+    expect(x.shape[-1] > 0, f"log_softmax of values {x.shape}")
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True)), {}
+
+
 def linear(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
     """Weighted sums [..., O] of [..., I]."""
     value = product(inputs[0], tensors["weight"].T)
@@ -198,6 +217,7 @@ OPS: dict[str, Operation] = {
     "istft": frontend.istft,
     "frames": frontend.frames,
     "overlap_add": frontend.overlap_add,
+    "fbank": fbank,
     "magnitude": frontend.magnitude,
     "power_law": frontend.power_law,
     "running_rms": frontend.running_rms,
@@ -217,6 +237,7 @@ OPS: dict[str, Operation] = {
     "elu": _elementwise(_elu),
     "sigmoid": _elementwise(_sigmoid),
     "tanh": _elementwise(np.tanh),
+    "log_softmax": log_softmax,
     "prelu": prelu,
     "concat": concat,
     "stack": _elementwise(lambda *parts: np.stack(parts, axis=-1)),
@@ -227,9 +248,11 @@ OPS: dict[str, Operation] = {
     "unsqueeze": _elementwise(lambda x: x[..., None]),
     "time_mean": _elementwise(lambda x: x.mean(axis=1, keepdims=True)),
     "reverse": _elementwise(lambda x: x[:, ::-1]),
+    "fold": fold,
     "linear": linear,
     "conv1d": convolution.conv1d,
     "conv2d": convolution.conv2d,
     "conv_transpose2d": convolution.conv_transpose2d,
+    "attention": attention,
     "lstm": lstm,
 }

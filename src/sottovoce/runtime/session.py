@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 
 from sottovoce.artefact import Artefact
-from sottovoce.artefact.graph import ENDS, Node
+from sottovoce.artefact.graph import ENDS, FEATURES, Node
 from sottovoce.errors import FormatError, SottovoceError
 from sottovoce.runtime.reference import OPS, Array, State
 
@@ -22,12 +22,14 @@ class Session:
     `sample_rate` is in Hz, `hop` the number of samples that `step` advances by, `delay` the number of samples
     that the output of `step` lies behind its input. `inputs` are names: of what is streamed, and of conditions, such
     as an enrolment, that `given` takes. A model that is not `causal` has to hear all before it says anything.
-    Raises FormatError unless the artefact makes one waveform out of one, with or without conditions.
+    Whether its output is `features` and not a waveform is told by how it begins: such a model only `run`s.
+    Raises FormatError unless the artefact makes one waveform, or features, out of one, with or without conditions.
     """
 
     def __init__(self, artefact: Artefact) -> None:
         self.graph, self.inputs, self.causal = artefact.graph, artefact.graph.inputs, artefact.graph.causal
         self._nodes = artefact.graph.streamed
+        self.features = [node.op for node in self._nodes if node.op in (FEATURES, *chain(*ENDS))] == [FEATURES]
         self._before = tuple(node for node in self.graph.nodes if node not in self._nodes)       # once, in `given`
         self._gone = _last_reads((*self._before, *self._nodes), self.graph.outputs)
         self.tensors = {name: stored.to_array() for name, stored in artefact.tensors.items()}
@@ -62,20 +64,25 @@ class Session:
     def run(self, *inputs: Array) -> Array:
         """Enhanced waveform [N] or [B, N] of a noisy one of that shape, as if nothing had come before.
 
+        Of a model whose output are `features`: these, [T, ...] or [B, T, ...].
         Conditions may follow it where they were not `given`. Leaves the state of `step` alone. Raises SottovoceError
         for a wrong shape or type, or a NaN.
         """
         if self._missing and len(inputs) == len(self.inputs):
             return self.given(*inputs[1:]).run(inputs[0])
         waveform = self._checked(inputs)
+        if self.features:
+            value, _ = self._execute(np.atleast_2d(waveform), {})
+            return value if waveform.ndim == 2 else value[0]
         return np.concatenate([*self.stream([np.atleast_2d(waveform)])], axis=1).reshape(waveform.shape)
 
     def step(self, *inputs: Array) -> Array:
         """The next samples [K * hop] or [B, K * hop] for as many given, `delay` late; keeps its state.
 
         Raises SottovoceError for a wrong shape or type, a NaN, another batch size than before, or a model that is not
-        causal.
+        causal or gives features.
         """
+        self._expect_waveform("step")
         self._expect_causal("step")
         waveform = self._checked(inputs)
         if waveform.shape[-1] % self.hop:
@@ -91,8 +98,9 @@ class Session:
         """Enhanced blocks [B, any] of a waveform in blocks [B, any]: aligned with it, and as long in all.
 
         A hop comes out once it is known, `delay` samples after it went in; of a model that is not causal all at once,
-        after the last block. Leaves the state of `step` alone.
+        after the last block. Leaves the state of `step` alone. Raises SottovoceError for a model that gives features.
         """
+        self._expect_waveform("stream")
         self._expect_conditions()
         if not self.causal:
             yield from self._at_once([*blocks])
@@ -115,8 +123,9 @@ class Session:
         """Output [B, K * hop] and new state for samples [B, K * hop] after `state`; `{}` is a fresh start.
 
         Pure and unchecked: `step` is this with its input checked and the state kept. Raises SottovoceError as `step`
-        does for a model that is not causal.
+        does for a model that is not causal or gives features.
         """
+        self._expect_waveform("advance")
         self._expect_causal("advance")
         self._expect_conditions()
         size = BLOCK_FRAMES * self.hop
@@ -200,10 +209,13 @@ class Session:
 
     def _timing(self) -> tuple[int, int]:
         """Hop and delay in samples, from the operations at the two ends of the graph."""
+        if self.features and len(self.graph.outputs) == 1:
+            return next(node.attributes["hop"] for node in self._nodes if node.op == FEATURES), 0
         ends = [node for node in self._nodes if node.op in chain(*ENDS)]
         if tuple(node.op for node in ends) not in ENDS or not self.inputs or len(self.graph.outputs) != 1:
             known = " or ".join(f"one {first}, one {last}" for first, last in ENDS)
-            raise FormatError(f"model: expected one waveform in, {known}, and one waveform out")
+            raise FormatError(f"model: expected one waveform in, {known}, and one waveform out, or one {FEATURES} and "
+                              "features out")
         n_fft, hop = _whole_hops(ends[0])
         if ends[0].attributes != ends[1].attributes:
             first, last = (node.op for node in ends)
@@ -230,6 +242,11 @@ class Session:
         if self._missing:
             names = ", ".join(self._missing)
             raise SottovoceError(f"expected a session that was given its {names}, got one without: see Session.given")
+
+    def _expect_waveform(self, what: str) -> None:
+        if self.features:
+            raise SottovoceError(f"{what}: expected a model whose output is a waveform, got one that gives features: "
+                                 "run works with it")
 
     def _expect_causal(self, what: str) -> None:
         if not self.causal:
