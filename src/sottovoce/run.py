@@ -236,8 +236,9 @@ class Run:
     def artefact(self, model: nn.Module) -> Artefact:
         """The model as it is shipped, without what is never read, with where it comes from."""
         rows = [row.lasting() for row in self.rows]
-        origin = {"name": self.recipe.name, "task": self.task.name, "sample_rate": self.task.sample_rate}
-        return shrink(pack(model, {**origin, **self.identity, "recipe": self.recipe.text, "rows": rows}))
+        task = {"task": self.task.name, "sample_rate": self.task.sample_rate, **self.task.meta}
+        origin = {"name": self.recipe.name, **task, **self.identity}
+        return shrink(pack(model, {**origin, "recipe": self.recipe.text, "rows": rows}))
 
 
 def _name(path: Path) -> str:

@@ -21,7 +21,7 @@ MAY = {
     "models": {"torch"},
     "data": {"runtime", "torch", "lhotse", "soundfile", "soxr", "scipy", "rich", "pocketsphinx",
              "sentencepiece"},
-    "tasks": {"data", "metrics", "torch"},
+    "tasks": {"data", "metrics", "runtime", "torch"},
     "training": {"torch", "accelerate"},
     "checkpoints": {"torch", "safetensors"},
     "techniques": {"training", "ledger", "artefact", "torch"},

@@ -1,6 +1,6 @@
 """What is good: the data, the loss and the metrics of one job."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -9,6 +9,7 @@ from sottovoce.data.batches import Batch
 from sottovoce.tasks.enhance import Enhance
 from sottovoce.tasks.extract import Extract
 from sottovoce.tasks.lists import Split
+from sottovoce.tasks.recognize import Recognize
 
 
 class Task(Protocol):
@@ -25,6 +26,11 @@ class Task(Protocol):
     @property
     def has_test(self) -> bool:
         """Whether the recipe names a test list."""
+        ...
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What a file of a model has to say for it to be used."""
         ...
 
     def batches(self, seed: int, start: int, stride: int) -> Iterator[Batch]:
@@ -66,4 +72,5 @@ class Task(Protocol):
 TASKS: dict[str, type] = {
     "enhance": Enhance,
     "extract": Extract,
+    "recognize": Recognize,
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,7 @@ class ListTask(Generic[AnyList]):
 
     batch: int                                           # mixtures a step
     workers: int                                         # processes that make batches
+    meta: ClassVar[Mapping[str, Any]] = {}               # what a file of a model has to say for it to be used
 
     @property
     @abstractmethod
