@@ -23,9 +23,9 @@ WIDE = 200
 out = Console(width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True)
 
-DIGITS = {"pesq_wb": 2, "pesq_nb": 2, "stoi": 1, "si_sdr": 1, "sdr": 1, "dnsmos": 2}
+DIGITS = {"pesq_wb": 2, "pesq_nb": 2, "stoi": 1, "si_sdr": 1, "sdr": 1, "dnsmos": 2, "per": 1, "wer": 1, "cer": 1}
 TITLES = {"pesq_wb": "PESQ-WB", "pesq_nb": "PESQ-NB", "stoi": "STOI %", "si_sdr": "SI-SDR dB", "sdr": "SDR dB",
-          "dnsmos": "DNSMOS"}
+          "dnsmos": "DNSMOS", "per": "PER %", "wer": "WER %", "cer": "CER %"}
 
 
 def size(count: float) -> str:
