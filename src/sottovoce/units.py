@@ -1,0 +1,58 @@
+"""What can be removed from a model piece by piece: groups of units, and where each lies in the model's tensors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+
+class Place(NamedTuple):
+    """Where the units of a group lie in a tensor.
+
+    Two groups may lie on the same axis: an index stays if all its units stay. A single unit with `each` as long as the
+    axis takes the whole tensor with it.
+    """
+
+    tensor: str              # name of the learned tensor: "blocks.0.before.leave.weight"
+    axis: int
+    each: int = 1            # consecutive indices of that axis that belong to one unit
+    scaled: bool = False     # whether a gate multiplies here; else the units are only counted here, and cut
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units of one kind in one part of a model."""
+
+    name: str                # "blocks.0.before.middle", "hidden"
+    kind: str                # what a recipe names: "middle", "heads", "convolution", "local", "hidden"
+    count: int               # units
+    places: tuple[Place, ...]
+    extra: float = 0.0       # multiply-adds per second of audio and unit that are in no tensor, as scores of attention
+
+
+class Narrow(Protocol):
+    """A norm whose statistics can be held to some of its channels."""
+
+    def narrow(self, kept: Tensor | None) -> None:
+        """Take mean and variance over these channels alone, bool [channels]; over all of them with None."""
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A model that says what can be removed from it, and can do it."""
+
+    def units(self) -> Sequence[Group]: ...
+
+    def norms(self, group: str) -> Sequence[Narrow]:
+        """Norms over the channels that are the units of the group of that name; none of most groups."""
+        ...
+
+    def without(self, kept: Mapping[str, Tensor]) -> nn.Module:
+        """A smaller model that computes what this one does where the removed units are multiplied by 0.
+
+        `kept` is bool [count] by name of a group; of groups that are not in it everything stays. The norms of a group
+        are narrowed to the same units. What is smaller is told by the settings of the new model, its `config`.
+        """
+        ...
