@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sottovoce.data.batches import Batch
 from sottovoce.techniques.prune import Mask
 from sottovoce.techniques.weights import weights
-from sottovoce.training import Fitted, Schedule, Setback, TrainingError, fit, forward
+from sottovoce.training import Beside, Fitted, Schedule, Setback, TrainingError, fit, forward
 
 LR = 0.01
 
@@ -196,3 +196,25 @@ def test_a_form_is_worked_out_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> No
     for _ in range(2):
         forward(model, (torch.randn(5, 2, 3),))
     assert len(passes) == 2 * len(weights(model))
+
+
+@pytest.mark.parametrize("pace", [1.0, 0.25, -0.5])
+def test_a_part_learns_at_its_own_pace_and_may_go_up(pace: float) -> None:
+    model, start = fresh(), fresh()
+    model.layer.pace = pace                      # type: ignore[assignment]
+    fitted(model, 1, {})
+    outputs = start.train()(next(batches({})(0, 1)).inputs[0])
+    loss(outputs, next(batches({})(0, 1))).backward()
+    # The first step of Adam moves every weight by the learning rate, whatever the gradient.
+    for part, rate in (("layer", pace * LR), ("norm", LR)):
+        before, after = start.get_submodule(part).weight, model.get_submodule(part).weight
+        assert torch.allclose(after - before, -rate * before.grad.sign(), rtol=1e-2), part
+
+
+def test_what_learns_beside_a_model_learns_in_its_fit() -> None:
+    model, other, alone = fresh(), nn.Linear(1, 1), fresh()
+    before = float(other.weight.detach().square())
+    fitted(alone, 5, {})
+    fitted(Beside(model, other), 5, {}, loss=lambda outputs, batch: loss(outputs, batch) + other.weight.square().sum())
+    assert same(model, alone)
+    assert float(other.weight.detach().square()) < before

@@ -50,6 +50,13 @@ class Annealed(Protocol):
         ...
 
 
+@runtime_checkable
+class Paced(Protocol):
+    """A part whose own parameters learn at another rate than the schedule says."""
+
+    pace: float              # times the schedule's; below 0 they go up the loss
+
+
 class TrainingError(SottovoceError):
     """Training cannot go on; the last checkpoint is kept."""
 
@@ -113,6 +120,17 @@ class _Tally:
     setbacks: list[Setback] = field(default_factory=list)
 
 
+class Beside(nn.Module):
+    """A model, and what learns with it in a fit and is left behind after."""
+
+    def __init__(self, model: nn.Module, *others: nn.Module) -> None:
+        super().__init__()
+        self.model, self.others = model, nn.ModuleList(others)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.model(*inputs)
+
+
 def forward(model: nn.Module, inputs: Sequence[Tensor], precision: Precision = "fp32") -> Any:
     """The outputs of a model, float32 whatever it computes in."""
     # A form would be worked out at each mention of its weight, by nn.LSTM twice or three times a pass.
@@ -140,7 +158,7 @@ def fit(
     accelerator = Accelerator()
     # By name, not as registered: a model read from a checkpoint has got its forms in another order.
     parameters = [parameter for _, parameter in sorted(model.named_parameters()) if parameter.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=schedule.lr, amsgrad=True, fused=True)
+    optimizer = torch.optim.Adam(_groups(model, parameters), lr=schedule.lr, amsgrad=True, fused=True)
     runner, optimizer = accelerator.prepare(model, optimizer)
     annealed = [part for part in model.modules() if isinstance(part, Annealed)]
     tally = _Tally()
@@ -181,11 +199,23 @@ def fit(
     return Fitted(mean, tally.seconds, share, tuple(tally.setbacks))
 
 
+def _groups(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    """What learns, by its pace, in the order given."""
+    paces = {parameter: part.pace for part in model.modules() if isinstance(part, Paced)
+             for parameter in part.parameters(recurse=False)}
+    groups: dict[float, dict[str, Any]] = {}
+    for parameter in parameters:
+        pace = paces.get(parameter, 1.0)
+        group = groups.setdefault(pace, {"params": [], "pace": abs(pace), "maximize": pace < 0})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
 def _step(accelerator: Accelerator, model: nn.Module, parameters: list[nn.Parameter], optimizer: Any, batch: Any,
           loss: Loss, penalties: Sequence[Penalty], schedule: Schedule, rate: float) -> float:
     """The loss of the batch, learnt from if it and the gradients are finite; else what is not."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["pace"]
     batch = type(batch)(*(tuple(tensor.to(accelerator.device) for tensor in part) for part in batch))
     value = loss(forward(model, batch.inputs, schedule.precision), batch)
     optimizer.zero_grad(set_to_none=True)

@@ -41,18 +41,24 @@ class Narrow(Protocol):
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A model that says what can be removed from it, and can do it."""
+    """A model that says what can be removed from it: where it is, removed units are zeros in its tensors."""
 
     def units(self) -> Sequence[Group]: ...
+
+
+@runtime_checkable
+class Cuttable(Divisible, Protocol):
+    """A model that can become smaller itself."""
 
     def norms(self, group: str) -> Sequence[Narrow]:
         """Norms over the channels that are the units of the group of that name; none of most groups."""
         ...
 
     def without(self, kept: Mapping[str, Tensor]) -> nn.Module:
-        """A smaller model that computes what this one does where the removed units are multiplied by 0.
+        """A smaller model that computes what this one does with the removed units multiplied by 0 at their places.
 
-        `kept` is bool [count] by name of a group; of groups that are not in it everything stays. The norms of a group
-        are narrowed to the same units. What is smaller is told by the settings of the new model, its `config`.
+        `kept` is bool [count] by name of a group; of groups that are not in it everything stays. For "computes what
+        this one does" the norms of a group are narrowed to its units that stay. The sizes of the new model are in its
+        settings, `config`; it is built as any model is.
         """
         ...
