@@ -137,7 +137,8 @@ def recognizer(seed: int = 0) -> Artefact:
              attributes={"n_fft": 40, "hop": 16, "bins": 5, "rate": 1600, "low": 20.0, "high": 700.0}),
         Node("fold", "pairs", ("bands",), attributes={"size": 2}),                                    # [10]
         Node("linear", "few", ("pairs",), {"weight": "in", "bias": "six"}),                           # [6]
-        Node("attention", "mixed", ("few", "few", "few"),
+        Node("take", "others", ("few",), attributes={"channels": [5, 0, -1, 2, 2, 1]}),
+        Node("attention", "mixed", ("few", "few", "others"),
              {"position": "position", "content_bias": "six", "position_bias": "six"}, {"heads": 3, "before": 4}),
         Node("log_softmax", "sure", ("mixed",)),
     )

@@ -500,6 +500,31 @@ def test_a_convolution_that_lies_is_refused(lie: str) -> None:
     refused(closed(header, blobs))
 
 
+CHANNEL_LIES: dict[str, Change] = {
+    "no channels": of("others", channels=[]),
+    "channel below -1": of("others", channels=[0, -2]),
+    "channel huge": of("others", channels=[1 << 40]),
+    "channel not whole": of("others", channels=[1.0]),
+    "channel a list": of("others", channels=[[1]]),
+    "channels a number": of("others", channels=1),
+}
+
+
+@pytest.mark.parametrize("lie", CHANNEL_LIES)
+def test_channels_that_lie_are_refused(lie: str) -> None:
+    header, blobs = opened(encode(recognizer()))
+    CHANNEL_LIES[lie](header, blobs)
+    refused(closed(header, blobs))
+
+
+def test_a_channel_that_is_not_there_is_a_format_error() -> None:
+    header, blobs = opened(encode(recognizer()))
+    of("others", channels=[5, 0, -1, 2, 2, 6])(header, blobs)
+    artefact = decode(closed(header, blobs))
+    with pytest.raises(FormatError, match=r"^model: .*channel 6 of values"):
+        Session(artefact)
+
+
 MISFITS: dict[str, Change] = {          # well-formed each for itself; together no model
     "slice past the end": of("half", start=8, stop=13),
     "size that does not divide": of("pairs", size=3),

@@ -155,6 +155,17 @@ def test_pieces_are_found_again_after_joining_and_cutting() -> None:
     assert shapes(shrink(untied))["linear2.weight"] == (3, BINS) and same(untied, shrink(untied))
 
 
+def test_channels_that_are_taken_are_counted_again() -> None:
+    sketch = Sketch()
+    x = sketch.add("tanh", sketch.linear("magnitude", sketch.normal(7, BINS)))
+    taken = sketch.add("take", x, channels=[6, -1, 2, 4, 2])
+    artefact = sketch.gain(sketch.linear(taken, holes(sketch.normal(BINS, 5), columns=[3])))
+    small = shrink(artefact)
+    (node,) = (node for node in small.graph.nodes if node.op == "take")
+    assert node.attributes == {"channels": [1, 0, 0]} and shapes(small)["linear2.weight"] == (2, BINS)
+    assert same(artefact, small)
+
+
 def sketch_of_two_halves() -> Artefact:
     """A layer whose halves are read by a layer each; units 1 and 3 of the first half and 4 of the second are not."""
     sketch = Sketch()

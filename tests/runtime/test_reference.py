@@ -25,6 +25,7 @@ ATTRIBUTES = {
     "quantize": {"bits": 4, "low": -1.0, "high": 1.5},
     "quantize_dynamic": {"bits": 4},
     "slice": {"start": 1, "stop": 4},
+    "take": {"channels": [3, -1, 0, 3]},
     "unflatten": {"size": 3},
     "fold": {"size": 2},
     "attention": {"heads": 2},
@@ -226,13 +227,14 @@ def test_shapes_change_as_in_numpy_and_only_behind_batch_and_time():
     x, y = normal(2, 7, 4, 6), normal(2, 7, 4, 6, seed=1)
     expected = {
         "concat": np.concatenate([x, y], axis=3), "stack": np.stack([x, y], axis=4), "slice": x[..., 1:4],
+        "take": np.stack([x[..., 3], np.zeros_like(x[..., 0]), x[..., 0], x[..., 3]], axis=3),
         "transpose": x.transpose(0, 1, 3, 2), "flatten": x.reshape(2, 7, 24), "unflatten": x.reshape(2, 7, 4, 2, 3),
         "unsqueeze": x[..., None],
     }  # fmt: skip
     for op, value in expected.items():
         inputs = [x, y] if op in ("concat", "stack") else [x]
         np.testing.assert_array_equal(call(op, inputs, {})[0], value)
-    for op in ("concat", "slice", "transpose", "flatten", "unflatten"):
+    for op in ("concat", "slice", "take", "transpose", "flatten", "unflatten"):
         with pytest.raises(ValueError, match="axes of features"):
             call(op, [normal(2, 7)], {})
     for op in ("transpose", "flatten"):

@@ -117,6 +117,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "concat": lambda of, w, *inputs: np.concatenate(inputs, -1),
     "stack": lambda of, w, *inputs: np.stack(inputs, -1),
     "slice": lambda of, w, x: x[..., of["start"] : of["stop"]],
+    "take": lambda of, w, x: np.take(np.insert(x, x.shape[-1], 0, -1), of["channels"], -1),
     "unsqueeze": lambda of, w, x: x[..., None],
     "transpose": lambda of, w, x: x.swapaxes(-1, -2),
     "flatten": lambda of, w, x: x.reshape(*x.shape[:-2], -1),

@@ -209,6 +209,15 @@ def _slice(features: Features, node: Node, x: Axes) -> Axes:
     return *x[:-1], x[-1][start:stop]
 
 
+def _take(features: Features, node: Node, x: Axes) -> Axes:
+    channels = np.array(node.attributes["channels"])
+    if channels.max() >= len(x[-1]):
+        raise ValueError(f"channel {channels.max()} of {len(x[-1])}")
+    made = features.new(len(channels))
+    made[channels >= 0] = x[-1][channels[channels >= 0]]         # the others are zeros of its own
+    return *x[:-1], made
+
+
 def _log_softmax(features: Features, node: Node, x: Axes) -> Axes:
     features.fix(x[-1])              # every one goes into the sum of all
     return x
@@ -331,7 +340,7 @@ RULES: dict[str, Callable[..., Axes]] = {
     "affine": _each, "log1p": _each, "relu": _each, "sigmoid": _each, "tanh": _each, "elu": _each,
     "prelu": _prelu, "scale_shift": _scale_shift, "layer_norm": _layer_norm,
     "global_norm": _layer_norm, "time_mean": _each, "reverse": _each,
-    "concat": _concat, "stack": _stack, "slice": _slice, "unsqueeze": _unsqueeze, "transpose": _transpose,
-    "flatten": _flatten, "unflatten": _unflatten,
+    "concat": _concat, "stack": _stack, "slice": _slice, "take": _take, "unsqueeze": _unsqueeze,
+    "transpose": _transpose, "flatten": _flatten, "unflatten": _unflatten,
     "linear": _linear, "lstm": _lstm, "conv1d": _conv1d, "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d,
 }

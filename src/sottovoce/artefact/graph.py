@@ -26,6 +26,7 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | concat | one or more [..., C] -> joined on the last axis | - | - |
 | stack | one or more [...] -> joined on a new last axis | - | - |
 | slice | [..., C] -> its places start to stop - 1 | - | start, stop |
+| take | [..., C] -> its places `channels`, a zero for -1 | - | channels |
 | transpose | [..., P, Q] -> [..., Q, P] | - | - |
 | flatten | [..., P, Q] -> [..., P * Q] | - | - |
 | unflatten | [..., P * size] -> [..., P, size] | - | size |
@@ -92,6 +93,7 @@ OPS: dict[str, Op] = {
     "concat": Op(0),
     "stack": Op(0),
     "slice": Op(1, attributes=("start", "stop")),
+    "take": Op(1, attributes=("channels",)),
     "transpose": Op(1),
     "flatten": Op(1),
     "unflatten": Op(1, attributes=("size",)),

@@ -9,12 +9,13 @@ from sottovoce.errors import FormatError
 RANGES: dict[str, tuple[float, float]] = {        # of attributes; those with whole limits are whole
     "n_fft": (1, 1 << 16), "hop": (1, 1 << 16), "hidden": (1, 1 << 16),
     "size": (1, 1 << 16), "dilation": (1, 1 << 16), "groups": (1, 1 << 16), "stride": (1, 1 << 16),
-    "start": (0, 1 << 16), "stop": (0, 1 << 16), "pad": (0, 1 << 16), "extra": (0, 1 << 16),
+    "start": (0, 1 << 16), "stop": (0, 1 << 16), "channels": (-1, 1 << 16), "pad": (0, 1 << 16), "extra": (0, 1 << 16),
     "before": (0, 1 << 16), "after": (0, 1 << 16), "heads": (1, 1 << 16), "bins": (1, 1024), "rate": (1, 1 << 20),
     "bits": (1, 16), "low": (-1e30, 1e30), "high": (-1e30, 1e30),
     "decay": (1e-30, 1.0), "floor": (1e-30, 1e30), "window_energy": (1e-30, 1e30), "eps": (1e-30, 1e30),
     "scale": (-1e30, 1e30), "shift": (-1e30, 1e30), "power": (0.01, 100.0),
 }
+LISTS = {"channels"}                     # attributes that are a list of such numbers, one or more
 META: dict[str, type] = {                # what others rely on when they read it; each may be absent
     "name": str, "model": str, "config": dict, "task": str, "sample_rate": int, "parameters": int,
     "not_compressed": dict, "rows": list, "recipe": str, "removed": dict, "folded": list,
@@ -91,7 +92,10 @@ def _fits_range(key: str, value: Any) -> bool:
     if key not in RANGES:
         return isinstance(value, str)
     low, high = RANGES[key]
-    return type(value) in {int, type(low)} and bool(low <= value <= high)
+    values = value if key in LISTS else [value]
+    return isinstance(values, list) and bool(values) and all(
+        type(each) in {int, type(low)} and low <= each <= high for each in values
+    )
 
 
 def _check_references(graph: Graph, shapes: Shapes) -> None:

@@ -126,6 +126,11 @@ def _with_values(stored: Stored, values: NDArray[np.float32]) -> Dense:
 def _attributes(node: Node, features: Features, needed: Needed) -> dict[str, Any]:
     """The attributes of a node that count features, counted again."""
     changed = {}
+    if node.op == "take":
+        stays, come = (needed[features.values[name][-1]] for name in (node.name, node.inputs[0]))
+        places = np.where(come, np.cumsum(come) - 1, -1)
+        channels = np.array(node.attributes["channels"])[stays]
+        return node.attributes | {"channels": np.where(channels < 0, -1, places[channels]).tolist()}
     if node.op == "lstm":
         changed = {"hidden": needed[features.values[node.name][0]]}
     elif node.op == "slice":

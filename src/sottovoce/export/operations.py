@@ -111,6 +111,14 @@ def slice_(frame: Frame, node: Node) -> str:
     return frame.add("Slice", node, *(frame.axes(node.attributes[edge]) for edge in ("start", "stop")), frame.axes(-1))
 
 
+def take(frame: Frame, node: Node) -> str:
+    (x,), channels = frame.inputs(node), node.attributes["channels"]
+    if min(channels) < 0:                # -1 is the last place for ONNX: a zero
+        axes = len(frame.shapes[node.name])
+        x = frame.builder.add("Pad", x, frame.axes(*[0] * (2 * axes - 1), 1))
+    return frame.builder.add("Gather", x, frame.axes(*channels), name=f"/{node.name}", axis=-1)
+
+
 def transpose(frame: Frame, node: Node) -> str:
     axes = len(frame.shapes[node.name])
     return frame.add("Transpose", node, perm=[*range(axes - 2), axes - 1, axes - 2])
@@ -176,6 +184,7 @@ OPERATIONS: dict[str, Operation] = {
     "concat": concat,
     "stack": stack,
     "slice": slice_,
+    "take": take,
     "transpose": transpose,
     "flatten": reshape,
     "unflatten": reshape,

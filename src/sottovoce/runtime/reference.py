@@ -88,6 +88,14 @@ def slice_(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], st
     return x[..., attributes["start"] : attributes["stop"]], {}
 
 
+def take(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """The channels of these numbers, in their order, of [..., C]; a zero for -1."""
+    (x,), channels = inputs, attributes["channels"]
+    _expect_features(x, 1)
+    expect(max(channels) < x.shape[-1], f"channel {max(channels)} of values {x.shape}")
+    return np.take(np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1), channels, axis=-1), {}
+
+
 def transpose(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
     """[..., Q, P] of [..., P, Q]."""
     (x,) = inputs
@@ -242,6 +250,7 @@ OPS: dict[str, Operation] = {
     "concat": concat,
     "stack": _elementwise(lambda *parts: np.stack(parts, axis=-1)),
     "slice": slice_,
+    "take": take,
     "transpose": transpose,
     "flatten": flatten,
     "unflatten": unflatten,
