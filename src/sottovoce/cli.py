@@ -203,13 +203,42 @@ def extract(
     _tell(results)
 
 
+@app.command()
+def transcribe(
+    inputs: Annotated[list[Path], typer.Argument(help="files or folders, or one CSV list: audio[,output]")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="a file for one input, else a folder")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="a .sotto file or a shipped model")] = "model.sotto",
+) -> None:
+    """Write down what is said in audio of any rate, channels and length, channels mixed; without -o on the screen only.
+
+    The paths of a CSV list are relative to itself.
+    """
+    from sottovoce.runtime.transcribe import transcribe_list, transcribe_paths
+
+    session = _session(model, "transcribe")
+    listed = [path for path in inputs if path.suffix.lower() == ".csv"]
+    if listed and len(inputs) > 1:
+        raise SottovoceError(f"transcribe: expected {listed[0]} alone, got other inputs beside it")
+    bar, tick = terminal.ticking("transcribing")
+
+    def progress(path: Path, share: float) -> None:
+        tick(round(100 * share), 100, path.name)
+
+    with bar:
+        if listed:
+            results = transcribe_list(session, listed[0], output, progress=progress)
+        else:
+            results = transcribe_paths(session, inputs, output, progress=progress)
+    _tell(results)
+
+
 def _session(model: str, command: str) -> "Session":
     """The session of a model; raises SottovoceError naming the command that it is for if it is another."""
     from sottovoce import zoo
     from sottovoce.runtime import load
 
     session = load(zoo.find(model))
-    fitting = "extract" if len(session.inputs) > 1 else "enhance"
+    fitting = "transcribe" if session.features else "extract" if len(session.inputs) > 1 else "enhance"
     if fitting != command:
         raise SottovoceError(f"{model}: expected a model to {command} with, got one for: sottovoce {fitting}")
     return session

@@ -128,6 +128,7 @@ def _shape(sizes: Sequence[int]) -> str:
 TRIED = {                    # task -> what is done with its model
     "enhance": "enhance YOUR.wav -o enhanced.wav",
     "extract": "extract MIXTURE.wav --enrol VOICE.wav -o voice.wav",
+    "recognize": "transcribe YOUR.wav",
 }
 
 
@@ -149,7 +150,9 @@ def done(results: Sequence[Result]) -> None:
         if result.error:
             fail(result.error)
         else:
-            say(f"{result.source} -> {result.target}{f'  ({result.note})' if result.note else ''}")
+            target = f" -> {result.target}" if result.target else ""
+            text = "" if result.text is None else f": {result.text}"
+            say(f"{result.source}{target}{text}{f'  ({result.note})' if result.note else ''}")
 
 
 def stages(table: Mapping[str, type]) -> Table:

@@ -1,4 +1,4 @@
-"""Runs compressed models on numpy alone: `Session` on arrays, `enhance_*` and `extract_*` on files."""
+"""Runs compressed models on numpy alone: `Session` on arrays, `enhance_*`, `extract_*` and `transcribe_*` on files."""
 
 from pathlib import Path
 
@@ -6,10 +6,11 @@ from sottovoce.artefact.file import load as read
 from sottovoce.runtime.enhance import Result, enhance_file, enhance_paths, enhance_pcm
 from sottovoce.runtime.extract import extract_file, extract_list, extract_paths
 from sottovoce.runtime.session import Session
+from sottovoce.runtime.transcribe import transcribe_file, transcribe_list, transcribe_paths
 
 __all__ = [
     "Result", "Session", "enhance_file", "enhance_paths", "enhance_pcm", "extract_file", "extract_list",
-    "extract_paths", "load",
+    "extract_paths", "load", "transcribe_file", "transcribe_list", "transcribe_paths",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +28,7 @@ class Result:
     seconds: float = 0.0   # of audio
     note: str = ""         # what a user may not expect of the output
     error: str = ""        # why there is no output; empty if there is one
+    text: str | None = None                              # what is said in it, of a transcript
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def jobs_for(inputs: Sequence[Path], output: Path, work: Callable[[Path, Path], 
         make_folder(output.parent)
         return [Job(inputs[0], output, work, named=True)]
     make_folder(output)
-    return [Job(source, name and output / name, work) for source, name in _listed(inputs, output)]
+    return [Job(source, name and output / name, work) for source, name in listed(inputs, output)]
 
 
 def do_each(jobs: Sequence[Job], kept: Sequence[Path] = ()) -> list[Result]:
@@ -117,27 +119,39 @@ def do_each(jobs: Sequence[Job], kept: Sequence[Path] = ()) -> list[Result]:
 
     No source is written over, and nothing of `kept`.
     """
-    results = []
     taken: dict[Path, Path] = {}                                     # target -> its source
     originals = {path.resolve() for path in (*(job.source for job in jobs), *kept)}
-    for job in jobs:
+
+    def done(job: Job) -> Result:
         source = job.source
-        try:
-            if job.target is None:
-                raise DataError(f"{source}: expected a folder with audio files, got none in it")
-            target = job.target if job.named else _writable_name(source, job.target)
-            if target in taken:
-                raise DataError(f"{source}: expected its own output, got {target} as for {taken[target]}")
-            if target.resolve() in originals:
-                raise DataError(f"{source}: expected an output that is no input, got {target}")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            results.append(job.work(source, target))
-            taken[target] = source
-        except SottovoceError as error:
-            results.append(Result(source, error=str(error)))
-        except OSError as error:
-            results.append(Result(source, error=f"{error.filename or source}: {error.strerror}"))
-    return results
+        if job.target is None:
+            raise nothing_in(source)
+        target = job.target if job.named else _writable_name(source, job.target)
+        if target in taken:
+            raise DataError(f"{source}: expected its own output, got {target} as for {taken[target]}")
+        if target.resolve() in originals:
+            raise DataError(f"{source}: expected an output that is no input, got {target}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        result = job.work(source, target)
+        taken[target] = source
+        return result
+
+    return [attempt(job.source, partial(done, job)) for job in jobs]
+
+
+def attempt(source: Path, work: Callable[[], Result]) -> Result:
+    """What came of a file by some work, or why nothing did."""
+    try:
+        return work()
+    except SottovoceError as error:
+        return Result(source, error=str(error))
+    except OSError as error:
+        return Result(source, error=f"{error.filename or source}: {error.strerror}")
+
+
+def nothing_in(folder: Path) -> DataError:
+    """What is wrong with a folder without audio files."""
+    return DataError(f"{folder}: expected a folder with audio files, got none in it")
 
 
 def make_folder(folder: Path) -> None:
@@ -176,14 +190,14 @@ def enhance_pcm(
         raise DataError("standard input: expected 16-bit samples, got an odd number of bytes")
 
 
-def _listed(inputs: Sequence[Path], output: Path) -> Iterator[tuple[Path, Path | None]]:
+def listed(inputs: Sequence[Path], output: Path | None = None) -> Iterator[tuple[Path, Path | None]]:
     """Every audio file and its name below the output folder; a folder without any comes with None."""
     for path in inputs:
         if not path.is_dir():
             yield path, Path(path.name)
             continue
         # An output folder within the input folder holds what an earlier run wrote.
-        written = output.resolve() if path.resolve() in output.resolve().parents else None
+        written = output.resolve() if output and path.resolve() in output.resolve().parents else None
         found = sorted(
             file
             for file in path.rglob("*")

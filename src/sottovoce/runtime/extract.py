@@ -1,7 +1,6 @@
 """Extracts one talker from files, folders and lists of files: any rate, channels and length, the output fits them."""
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sottovoce.runtime.audio import blocks_of, reading
 from sottovoce.runtime.blocks import resampled
 from sottovoce.runtime.enhance import BLOCK, Job, Progress, Result, do_each, enhance_file, jobs_for, make_folder
 from sottovoce.runtime.session import Session
+from sottovoce.runtime.table import rows_of
 from sottovoce.runtime.voice import LEAST_SECONDS, voice_sample
 
 MOST_SECONDS = 60            # of voice; more says no more of who speaks
@@ -47,7 +47,10 @@ def extract_list(session: Session, table: Path, output: Path, *, progress: Progr
     Paths of what is read are relative to the table's folder, those of outputs to the folder `output`; without one,
     an output has the name of its mixture. Raises DataError for a table that cannot be read, with its line.
     """
-    rows = _rows(Path(table))
+    rows = [
+        (Path(table).parent / row["mixture"], Path(table).parent / row["enrol"], row.get("output", ""))
+        for row in rows_of(Path(table), "mixture", "enrol")
+    ]
     make_folder(Path(output))
 
     @lru_cache(16)
@@ -99,29 +102,3 @@ def _same(source: Path, enrolment: Path) -> bool:
         return forms[0] == forms[1] and all(
             np.array_equal(*pair) for pair in zip(blocks_of(one, BLOCK), blocks_of(other, BLOCK), strict=True)
         )
-
-
-def _rows(table: Path) -> list[tuple[Path, Path, str]]:
-    """Mixture, enrolment and name of the output, empty if none is given, of each line."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            rows = [(f"{table}, line {reader.line_num}", row) for row in reader]
-    except OSError as error:
-        raise DataError(f"{table}: expected a CSV file, got: {error.strerror}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{table}: expected a CSV file, got unreadable data ({error})") from None
-    if not {"mixture", "enrol"} <= set(columns):
-        wanted = "expected the columns mixture, enrol and maybe output"
-        raise DataError(f"{table}: {wanted}, got {', '.join(columns) or 'none'}")
-    if not rows:
-        raise DataError(f"{table}: expected a line for each mixture, got none")
-    return [_row(place, row, table.parent) for place, row in rows]
-
-
-def _row(place: str, row: Mapping[str, str | None], folder: Path) -> tuple[Path, Path, str]:
-    for column in ("mixture", "enrol"):
-        if not row[column]:
-            raise DataError(f"{place}: expected a file in the column {column}, got none")
-    return folder / str(row["mixture"]), folder / str(row["enrol"]), row.get("output") or ""

@@ -20,14 +20,16 @@ class Session:
     """A model ready to run.
 
     `sample_rate` is in Hz, `hop` the number of samples that `step` advances by, `delay` the number of samples
-    that the output of `step` lies behind its input. `inputs` are names: of what is streamed, and of conditions, such
-    as an enrolment, that `given` takes. A model that is not `causal` has to hear all before it says anything.
-    Whether its output is `features` and not a waveform is told by how it begins: such a model only `run`s.
+    that the output of `step` lies behind its input. `meta` is what the file says of itself. `inputs` are names: of what
+    is streamed, and of conditions, such as an enrolment, that `given` takes. A model that is not `causal` has to hear
+    all before it says anything. Whether its output is `features` and not a waveform is told by how it begins: such a
+    model only `run`s.
     Raises FormatError unless the artefact makes one waveform, or features, out of one, with or without conditions.
     """
 
     def __init__(self, artefact: Artefact) -> None:
         self.graph, self.inputs, self.causal = artefact.graph, artefact.graph.inputs, artefact.graph.causal
+        self.meta = artefact.meta
         self._nodes = artefact.graph.streamed
         self.features = [node.op for node in self._nodes if node.op in (FEATURES, *chain(*ENDS))] == [FEATURES]
         self._before = tuple(node for node in self.graph.nodes if node not in self._nodes)       # once, in `given`

@@ -1,0 +1,71 @@
+"""What is said in files, on the screen and as files, and what a user may get wrong on the way."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import toy
+
+from sottovoce.artefact.file import save
+from sottovoce.packing import pack
+
+RATE = 16_000
+SYMBOLS = ["<blk>", "\u2581A", "\u2581B", "\u2581C", "\u2581D"]
+
+
+@pytest.fixture(scope="module")
+def recognizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .sotto file of a few hundred weights that knows no words."""
+    settings = toy.RECOGNIZER_SETTINGS["conformer"][0]
+    path = tmp_path_factory.mktemp("model") / "recognizer.sotto"
+    meta = {"task": "recognize", "sample_rate": RATE, "symbols": SYMBOLS}
+    save(pack(toy.built("conformer", settings), meta), path)
+    return path
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> Path:
+    path = tmp_path / "a.wav"
+    sf.write(path, 0.1 * np.random.default_rng(0).standard_normal((8000, 2)), 8000)
+    return path
+
+
+def test_text_goes_to_the_screen_and_into_files(
+    sottovoce: Callable, recognizer: Path, audio: Path, tmp_path: Path
+) -> None:
+    shown = sottovoce("transcribe", audio, "-m", recognizer)
+    assert (shown.status, shown.err) == (0, "") and shown.out.startswith(f"{audio}: ")
+    text = shown.out.removeprefix(f"{audio}: ").strip()
+    assert set(text.split()) <= set("ABCD")
+    target = tmp_path / "a.txt"
+    written = sottovoce("transcribe", audio, "-o", target, "-m", recognizer)
+    assert (written.status, written.out) == (0, f"{audio} -> {target}: {text}\n")
+    assert target.read_text() == f"{text}\n"
+    (tmp_path / "list.csv").write_text("audio\na.wav\ngone.wav\n")
+    listed = sottovoce("transcribe", tmp_path / "list.csv", "-m", recognizer)
+    assert (listed.status, listed.out) == (2, shown.out)
+    assert listed.complaints == [f"{tmp_path}/gone.wav: expected an audio file, got no such file"]
+
+
+def test_less_than_a_frame_is_no_error(sottovoce: Callable, recognizer: Path, tmp_path: Path) -> None:
+    sf.write(tmp_path / "short.wav", np.zeros(100), RATE)
+    outcome = sottovoce("transcribe", tmp_path / "short.wav", "-m", recognizer)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out == f"{tmp_path}/short.wav:   (nothing is heard in less than one frame)\n"
+
+
+def test_each_command_names_the_other_for_its_models(
+    sottovoce: Callable, recognizer: Path, model: Path, audio: Path, tmp_path: Path
+) -> None:
+    for command, other, path in (("enhance", "transcribe", recognizer), ("transcribe", "enhance", model)):
+        wrong = sottovoce(command, audio, "-o", tmp_path / "out.wav", "-m", path)
+        expected = f"{path}: expected a model to {command} with, got one for: sottovoce {other}"
+        assert (wrong.status, wrong.complaints) == (2, [expected])
+
+
+def test_a_list_comes_alone(sottovoce: Callable, recognizer: Path) -> None:
+    outcome = sottovoce("transcribe", "list.csv", "a.wav", "-m", recognizer)
+    expected = "transcribe: expected list.csv alone, got other inputs beside it"
+    assert (outcome.status, outcome.complaints) == (2, [expected])
