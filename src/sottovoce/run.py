@@ -34,9 +34,10 @@ from sottovoce.errors import FormatError, RecipeError
 from sottovoce.files import sweep, write_bytes, write_text
 from sottovoce.ledger import Row, Watcher, read_ledger, write_ledger
 from sottovoce.metrics.statistics import means
-from sottovoce.models import build
+from sottovoce.models import MODELS, build
 from sottovoce.packing import pack
 from sottovoce.recipe import Recipe, Stage
+from sottovoce.settings import from_table
 from sottovoce.techniques.context import Teacher
 from sottovoce.techniques.distill import Distill
 from sottovoce.techniques.share import Share
@@ -196,13 +197,14 @@ class Run:
         """Bytes of the file that the run would write of the model, without the rows that are still to come."""
         return len(encode(self.artefact(model)))
 
-    def keep(self, model: nn.Module) -> Snapshot:
-        """A copy of the model's state, forms and all."""
-        return snapshot(model)
+    def keep(self, model: nn.Module) -> tuple[Any, Snapshot]:
+        """The model's settings and a copy of its state, forms and all."""
+        return model.config, snapshot(model)
 
-    def recall(self, kept: Snapshot) -> nn.Module:
+    def recall(self, kept: tuple[Any, Snapshot]) -> nn.Module:
         """The model of that state."""
-        return restore(self._fresh(), *kept)
+        config, state = kept
+        return restore(self._fresh(config), *state)
 
     def note(self, **details: Any) -> None:
         """Add JSON values to the ledger row of the stage at work."""
@@ -210,34 +212,36 @@ class Run:
 
     # ---- disk ---------------------------------------------------------------------------------------------------
 
-    def _fresh(self) -> nn.Module:
-        return build(self.recipe.model.name, **dataclasses.asdict(self.recipe.model.config))
+    def _fresh(self, config: Any = None) -> nn.Module:
+        """The recipe's model as it is built, with other settings if they are given."""
+        return MODELS[self.recipe.model.name].module(config or self.recipe.model.config)
 
     def _file(self, place: str, suffix: str = "") -> Path:
         return self.directory / "stages" / f"{place}{suffix}.safetensors"
 
     def _save(self, place: str, model: nn.Module) -> None:
         kept = snapshot(model)
-        save_tensors(self._file(place), kept.tensors, forms=kept.forms, shared=kept.shared, **self.identity)
+        save_tensors(self._file(place), kept.tensors, forms=kept.forms, shared=kept.shared, **self.identity(model))
 
     def dense(self) -> nn.Module:
         """The model the run began with."""
         return self._load(START)
 
     def _load(self, place: str) -> nn.Module:
-        tensors, notes = load_tensors(self._file(place))
-        return restore(self._fresh(), tensors, notes.get("forms", {}), notes.get("shared", {}))
+        file = self._file(place)
+        tensors, notes = load_tensors(file)
+        config = from_table(type(self.recipe.model.config), notes["config"], f"{file}: config", file.parent)
+        return restore(self._fresh(config), tensors, notes.get("forms", {}), notes.get("shared", {}))
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Which model this is: its name and settings."""
-        return {"model": self.recipe.model.name, "config": dataclasses.asdict(self.recipe.model.config)}
+    def identity(self, model: nn.Module) -> dict[str, Any]:
+        """Which model this is: its name, and its settings, which a stage may have changed."""
+        return {"model": self.recipe.model.name, "config": dataclasses.asdict(model.config)}     # type: ignore[call-overload]
 
     def artefact(self, model: nn.Module) -> Artefact:
         """The model as it is shipped, without what is never read, with where it comes from."""
         rows = [row.lasting() for row in self.rows]
         task = {"task": self.task.name, "sample_rate": self.task.sample_rate, **self.task.meta}
-        origin = {"name": self.recipe.name, **task, **self.identity}
+        origin = {"name": self.recipe.name, **task, **self.identity(model)}
         return shrink(pack(model, {**origin, "recipe": self.recipe.text, "rows": rows}))
 
 

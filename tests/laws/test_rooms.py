@@ -28,7 +28,7 @@ MAY = {
     "techniques": {"training", "units", "ledger", "artefact", "torch"},
     "packing": {"techniques", "artefact", "models", "torch"},
     "recipe": {"techniques", "tasks", "models", "settings", "torch"},
-    "run": {"recipe", "metrics", "techniques", "models", "packing", "training", "checkpoints", "curves",
+    "run": {"recipe", "settings", "metrics", "techniques", "models", "packing", "training", "checkpoints", "curves",
             "ledger", "artefact", "torch"},
     "zoo": {"artefact"},
     "report": {"jinja2", "markupsafe", "matplotlib", "PIL", "soundfile"},
