@@ -14,7 +14,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.export.check import check, frames_of_onnx
 from sottovoce.export.inside import inside
 from sottovoce.export.onnx import export_onnx
-from sottovoce.export.operations import OPERATIONS
+from sottovoce.export.operations import OF_FRAMES
 from sottovoce.runtime import reference
 
 N_FFT = 24
@@ -108,8 +108,8 @@ def model(case: str, form: str = "codebook") -> Artefact:
 
 
 def test_every_operation_between_the_ends_has_an_onnx_form_and_a_case() -> None:
-    assert OPERATIONS.keys() == OPS.keys() - {op for pair in ENDS for op in pair} - WHOLE
-    assert OPERATIONS.keys() == {op for op, *_ in CASES.values()}
+    assert OF_FRAMES.keys() == OPS.keys() - {op for pair in ENDS for op in pair} - WHOLE
+    assert OF_FRAMES.keys() == {op for op, *_ in CASES.values()}
 
 
 @pytest.mark.parametrize("case", CASES)

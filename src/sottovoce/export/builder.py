@@ -38,10 +38,10 @@ class GraphBuilder:
         self.initializers.setdefault(name, numpy_helper.from_array(array, name))
         return name
 
-    def graph(self, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto]) -> GraphProto:
-        return helper.make_graph(
-            self.nodes, "one_frame", inputs, outputs, initializer=list(self.initializers.values())
-        )
+    def graph(
+        self, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto], name: str = "one_frame"
+    ) -> GraphProto:
+        return helper.make_graph(self.nodes, name, inputs, outputs, initializer=list(self.initializers.values()))
 
     # ---- tensors ----
 

@@ -1,22 +1,49 @@
-"""Convolutions in ONNX, for one frame: channels go first and back, what came before lies in the state."""
+"""Convolutions in ONNX: channels go first and back; for one frame, what came before lies in the state."""
 
 from sottovoce.artefact.graph import Node
-from sottovoce.export.frame import Frame, as_is
+from sottovoce.export.frame import Frame
+from sottovoce.export.scope import Scope, as_is
+from sottovoce.export.utterances import Utterances
 
 
 def conv1d(frame: Frame, node: Node) -> str:
-    add, of = frame.builder.add, node.attributes
-    x = add("Transpose", after_past(frame, node), perm=[0, 2, 1])                   # [1, I, frames]
-    weights = [frame.tensor(node, role, as_is) for role in ("weight", "bias")]
-    value = add("Conv", x, *weights, dilations=[of["dilation"]], group=of["groups"])
-    return add("Transpose", value, name=f"/{node.name}", perm=[0, 2, 1])
+    return along_time(frame, node, after_past(frame, node))
+
+
+def conv1d_of_all(utterances: Utterances, node: Node) -> str:
+    (x,), of = utterances.inputs(node), node.attributes
+    after = of.get("after", 0)
+    past = (utterances.tensors[node.tensors["weight"]].shape[2] - 1) * of["dilation"] - after
+    if after:
+        # What is behind the end of an utterance is zero, not what its padding has become.
+        x = utterances.builder.add("Where", utterances.of(node).within_3d, x, utterances.scalar(0.0))
+    return along_time(utterances, node, x, past, after)
 
 
 def conv2d(frame: Frame, node: Node) -> str:
-    add, of = frame.builder.add, node.attributes
-    x = add("Transpose", after_past(frame, node), perm=[0, 3, 1, 2])                # [1, I, frames, F]
-    weights = [frame.tensor(node, role, as_is) for role in ("weight", "bias")]
-    value = add("Conv", x, *weights, strides=[1, of["stride"]], pads=[0, of["pad"], 0, of["pad"]])
+    return over_image(frame, node, after_past(frame, node))
+
+
+def conv2d_of_all(utterances: Utterances, node: Node) -> str:
+    (x,) = utterances.inputs(node)
+    return over_image(utterances, node, x, utterances.tensors[node.tensors["weight"]].shape[2] - 1)
+
+
+def along_time(scope: Scope, node: Node, x: str, past: int = 0, after: int = 0) -> str:
+    """The node's convolution over x [B, T, I] with so many frames of zeros before and after it."""
+    add, of = scope.builder.add, node.attributes
+    x = add("Transpose", x, perm=[0, 2, 1])                                         # [B, I, T]
+    weights = [scope.tensor(node, role, as_is) for role in ("weight", "bias")]
+    value = add("Conv", x, *weights, dilations=[of["dilation"]], group=of["groups"], pads=[past, after])
+    return add("Transpose", value, name=f"/{node.name}", perm=[0, 2, 1])
+
+
+def over_image(scope: Scope, node: Node, x: str, past: int = 0) -> str:
+    """The node's convolution over x [B, T, F, I] with so many frames of zeros before it."""
+    add, of = scope.builder.add, node.attributes
+    x = add("Transpose", x, perm=[0, 3, 1, 2])                                      # [B, I, T, F]
+    weights = [scope.tensor(node, role, as_is) for role in ("weight", "bias")]
+    value = add("Conv", x, *weights, strides=[1, of["stride"]], pads=[past, of["pad"], 0, of["pad"]])
     return add("Transpose", value, name=f"/{node.name}", perm=[0, 2, 3, 1])
 
 

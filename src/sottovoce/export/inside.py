@@ -1,6 +1,6 @@
 """What an ONNX file holds of a model: all between the two ends of its graph, one frame at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,7 @@ class Inside:
         Raises SottovoceError if operations and tensors do not fit together.
         """
         try:
-            values, states = self._step(np.zeros((1, 1, *self.frame), np.float32), self._tensors(), {})
+            values, states = self._step(np.zeros((1, 1, *self.frame), np.float32), floats(self.artefact), {})
         except (LookupError, ValueError) as error:
             raise SottovoceError(f"ONNX export: the model does not fit together ({error})") from error
         kept = {(node, part): array.shape for node, parts in states.items() for part, array in parts.items()}
@@ -46,23 +46,36 @@ class Inside:
 
     def run(self, frames: Array) -> Iterator[Array]:
         """What the numpy reference makes of each of the frames [T, ...], from a fresh start."""
-        tensors, states = self._tensors(), States()
+        tensors, states = floats(self.artefact), States()
         for frame in frames:
             values, states = self._step(frame[None, None], tensors, states)
             yield values[self.last.inputs[0]][0, 0]
 
-    def _tensors(self) -> dict[str, Array]:
-        return {name: stored.to_array() for name, stored in self.artefact.tensors.items()}
+    def _step(self, frame: Array, tensors: Mapping[str, Array], states: States) -> tuple[dict[str, Array], States]:
+        values = {self.first.name: frame}
+        return values, through(self.nodes, tensors, values, states)
 
-    def _step(self, frame: Array, tensors: dict[str, Array], states: States) -> tuple[dict[str, Array], States]:
-        values, after = {self.first.name: frame}, States()
-        for node in self.nodes:
-            used = {role: tensors[name] for role, name in node.tensors.items()}
-            inputs = [values[name] for name in node.inputs]
-            values[node.name], after[node.name] = OPS[node.op](
-                node.attributes, used, inputs, states.get(node.name, {})
-            )
-        return values, after
+
+def floats(artefact: Artefact) -> dict[str, Array]:
+    """The values of all tensors."""
+    return {name: stored.to_array() for name, stored in artefact.tensors.items()}
+
+
+def through(nodes: Sequence[Node], tensors: Mapping[str, Array], values: dict[str, Array], states: States) -> States:
+    """Put what the numpy reference makes of them into the `values` of nodes; gives what the nodes keep."""
+    after = States()
+    for node in nodes:
+        used = {role: tensors[name] for role, name in node.tensors.items()}
+        inputs = [values[name] for name in node.inputs]
+        values[node.name], after[node.name] = OPS[node.op](node.attributes, used, inputs, states.get(node.name, {}))
+    return after
+
+
+def check_operations(nodes: Sequence[Node], known: Mapping[str, object]) -> None:
+    """Raise SottovoceError unless all of them have a form in ONNX."""
+    for node in nodes:
+        if node.op not in known:
+            raise SottovoceError(f"ONNX export: node {node.name}: expected one of {', '.join(known)}, got {node.op}")
 
 
 def inside(artefact: Artefact) -> Inside:

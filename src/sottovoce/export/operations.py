@@ -1,28 +1,29 @@
-"""What each operation of the graph is in ONNX, for one frame: (frame, node) -> ONNX name of the node's value."""
+"""What each operation of the graph is in ONNX: (scope, node) -> ONNX name of the node's value."""
 
 from collections.abc import Callable
 
 from onnx import helper
 
 from sottovoce.artefact.graph import Node
-from sottovoce.export.convolution import conv1d, conv2d, conv_transpose2d
-from sottovoce.export.frame import Frame, as_is, iofc, transposed
-
-Operation = Callable[[Frame, Node], str]
-
-
-def elementwise(op: str) -> Operation:
-    return lambda frame, node: frame.add(op, node)
+from sottovoce.export.attention import attention
+from sottovoce.export.convolution import conv1d, conv1d_of_all, conv2d, conv2d_of_all, conv_transpose2d
+from sottovoce.export.frame import Frame
+from sottovoce.export.scope import Scope, as_is, iofc, transposed
+from sottovoce.export.utterances import Utterances
 
 
-def magnitude(frame: Frame, node: Node) -> str:
-    return frame.builder.add("Sqrt", power_of_bins(frame, node, least=1e-12), name=f"/{node.name}")
+def elementwise(op: str) -> Callable[[Scope, Node], str]:
+    return lambda scope, node: scope.add(op, node)
 
 
-def power_law(frame: Frame, node: Node) -> str:
-    power = frame.builder.add("Unsqueeze", power_of_bins(frame, node, least=1e-12), frame.axes(3))
-    gain = frame.builder.add("Pow", power, frame.scalar((node.attributes["power"] - 1) / 2))
-    return frame.add("Mul", node, gain)
+def magnitude(scope: Scope, node: Node) -> str:
+    return scope.builder.add("Sqrt", power_of_bins(scope, node, least=1e-12), name=f"/{node.name}")
+
+
+def power_law(scope: Scope, node: Node) -> str:
+    power = scope.builder.add("Unsqueeze", power_of_bins(scope, node, least=1e-12), scope.axes(3))
+    gain = scope.builder.add("Pow", power, scope.scalar((node.attributes["power"] - 1) / 2))
+    return scope.add("Mul", node, gain)
 
 
 def running_rms(frame: Frame, node: Node) -> str:
@@ -36,108 +37,108 @@ def running_rms(frame: Frame, node: Node) -> str:
     return add("Max", add("Sqrt", add("Div", power, weight)), scalar(of["floor"]), name=f"/{node.name}")
 
 
-def power_of_bins(frame: Frame, node: Node, least: float = 0.0) -> str:
+def power_of_bins(scope: Scope, node: Node, least: float = 0.0) -> str:
     """Squared magnitude [1, 1, bins] of a spectrum [1, 1, bins, 2], plus `least`."""
-    (spectrum,) = frame.inputs(node)
-    squares = frame.builder.add("Mul", spectrum, spectrum)
-    power = frame.builder.add("ReduceSum", squares, frame.axes(3), keepdims=0)
-    return frame.builder.add("Add", power, frame.scalar(least)) if least else power
+    (spectrum,) = scope.inputs(node)
+    squares = scope.builder.add("Mul", spectrum, spectrum)
+    power = scope.builder.add("ReduceSum", squares, scope.axes(3), keepdims=0)
+    return scope.builder.add("Add", power, scope.scalar(least)) if least else power
 
 
-def complex_mul(frame: Frame, node: Node) -> str:
-    add = frame.builder.add
+def complex_mul(scope: Scope, node: Node) -> str:
+    add = scope.builder.add
     (a, b), (c, d) = (
-        frame.builder.split(value, (1, 1), [f"/{node.name}/{side}{part}" for part in ("re", "im")])
-        for side, value in zip("ab", frame.inputs(node), strict=True)
+        scope.builder.split(value, (1, 1), [f"/{node.name}/{side}{part}" for part in ("re", "im")])
+        for side, value in zip("ab", scope.inputs(node), strict=True)
     )
     real = add("Sub", add("Mul", a, c), add("Mul", b, d))
     imaginary = add("Add", add("Mul", a, d), add("Mul", b, c))
     return add("Concat", real, imaginary, name=f"/{node.name}", axis=-1)
 
 
-def affine(frame: Frame, node: Node) -> str:
-    scaled = frame.builder.add("Mul", *frame.inputs(node), frame.scalar(node.attributes["scale"]))
-    return frame.builder.add("Add", scaled, frame.scalar(node.attributes["shift"]), name=f"/{node.name}")
+def affine(scope: Scope, node: Node) -> str:
+    scaled = scope.builder.add("Mul", *scope.inputs(node), scope.scalar(node.attributes["scale"]))
+    return scope.builder.add("Add", scaled, scope.scalar(node.attributes["shift"]), name=f"/{node.name}")
 
 
-def scale_shift(frame: Frame, node: Node) -> str:
-    scaled = frame.builder.add("Mul", *frame.inputs(node), frame.tensor(node, "scale", as_is))
-    return frame.builder.add("Add", scaled, frame.tensor(node, "shift", as_is), name=f"/{node.name}")
+def scale_shift(scope: Scope, node: Node) -> str:
+    scaled = scope.builder.add("Mul", *scope.inputs(node), scope.tensor(node, "scale", as_is))
+    return scope.builder.add("Add", scaled, scope.tensor(node, "shift", as_is), name=f"/{node.name}")
 
 
-def layer_norm(frame: Frame, node: Node) -> str:
+def layer_norm(scope: Scope, node: Node) -> str:
     # Opset 13 has no operator for it.
-    add, (x,) = frame.builder.add, frame.inputs(node)
+    add, (x,) = scope.builder.add, scope.inputs(node)
     centred = add("Sub", x, add("ReduceMean", x, axes=[-1]))
     variance = add("ReduceMean", add("Mul", centred, centred), axes=[-1])
-    deviation = add("Sqrt", add("Add", variance, frame.scalar(node.attributes["eps"])))
-    scaled = add("Mul", add("Div", centred, deviation), frame.tensor(node, "weight", as_is))
-    return add("Add", scaled, frame.tensor(node, "bias", as_is), name=f"/{node.name}")
+    deviation = add("Sqrt", add("Add", variance, scope.scalar(node.attributes["eps"])))
+    scaled = add("Mul", add("Div", centred, deviation), scope.tensor(node, "weight", as_is))
+    return add("Add", scaled, scope.tensor(node, "bias", as_is), name=f"/{node.name}")
 
 
-def log_softmax(frame: Frame, node: Node) -> str:
-    return frame.builder.add("LogSoftmax", *frame.inputs(node), name=f"/{node.name}", axis=-1)
+def log_softmax(scope: Scope, node: Node) -> str:
+    return scope.builder.add("LogSoftmax", *scope.inputs(node), name=f"/{node.name}", axis=-1)
 
 
-def quantize(frame: Frame, node: Node) -> str:
-    add, scalar = frame.builder.add, frame.scalar
+def quantize(scope: Scope, node: Node) -> str:
+    add, scalar = scope.builder.add, scope.scalar
     low, high = (scalar(node.attributes[name]) for name in ("low", "high"))
     steps = add("Div", add("Sub", high, low), scalar(2 ** node.attributes["bits"] - 1))
     step = add("Max", steps, scalar(2.0**-126))
-    places = add("Round", add("Div", add("Sub", add("Clip", *frame.inputs(node), low, high), low), step))
+    places = add("Round", add("Div", add("Sub", add("Clip", *scope.inputs(node), low, high), low), step))
     return add("Add", add("Mul", places, step), low, name=f"/{node.name}")
 
 
-def log1p(frame: Frame, node: Node) -> str:
+def log1p(scope: Scope, node: Node) -> str:
     # ONNX has no log1p; next to 0 this is off by at most a rounding error of 1, 6e-8.
-    more = frame.builder.add("Add", *frame.inputs(node), frame.scalar(1.0))
-    return frame.builder.add("Log", more, name=f"/{node.name}")
+    more = scope.builder.add("Add", *scope.inputs(node), scope.scalar(1.0))
+    return scope.builder.add("Log", more, name=f"/{node.name}")
 
 
-def prelu(frame: Frame, node: Node) -> str:
-    return frame.add("PRelu", node, frame.tensor(node, "weight", as_is))
+def prelu(scope: Scope, node: Node) -> str:
+    return scope.add("PRelu", node, scope.tensor(node, "weight", as_is))
 
 
-def concat(frame: Frame, node: Node) -> str:
-    return frame.add("Concat", node, axis=-1)
+def concat(scope: Scope, node: Node) -> str:
+    return scope.add("Concat", node, axis=-1)
 
 
-def stack(frame: Frame, node: Node) -> str:
-    parts = [frame.builder.add("Unsqueeze", value, frame.axes(-1)) for value in frame.inputs(node)]
-    return frame.builder.add("Concat", *parts, name=f"/{node.name}", axis=-1)
+def stack(scope: Scope, node: Node) -> str:
+    parts = [scope.builder.add("Unsqueeze", value, scope.axes(-1)) for value in scope.inputs(node)]
+    return scope.builder.add("Concat", *parts, name=f"/{node.name}", axis=-1)
 
 
-def slice_(frame: Frame, node: Node) -> str:
-    return frame.add("Slice", node, *(frame.axes(node.attributes[edge]) for edge in ("start", "stop")), frame.axes(-1))
+def slice_(scope: Scope, node: Node) -> str:
+    return scope.add("Slice", node, *(scope.axes(node.attributes[edge]) for edge in ("start", "stop")), scope.axes(-1))
 
 
-def take(frame: Frame, node: Node) -> str:
-    (x,), channels = frame.inputs(node), node.attributes["channels"]
+def take(scope: Scope, node: Node) -> str:
+    (x,), channels = scope.inputs(node), node.attributes["channels"]
     if min(channels) < 0:                # -1 is the last place for ONNX: a zero
-        axes = len(frame.shapes[node.name])
-        x = frame.builder.add("Pad", x, frame.axes(*[0] * (2 * axes - 1), 1))
-    return frame.builder.add("Gather", x, frame.axes(*channels), name=f"/{node.name}", axis=-1)
+        axes = 2 + len(scope.features[node.name])
+        x = scope.builder.add("Pad", x, scope.axes(*[0] * (2 * axes - 1), 1))
+    return scope.builder.add("Gather", x, scope.axes(*channels), name=f"/{node.name}", axis=-1)
 
 
-def transpose(frame: Frame, node: Node) -> str:
-    axes = len(frame.shapes[node.name])
-    return frame.add("Transpose", node, perm=[*range(axes - 2), axes - 1, axes - 2])
+def transpose(scope: Scope, node: Node) -> str:
+    axes = 2 + len(scope.features[node.name])
+    return scope.add("Transpose", node, perm=[*range(axes - 2), axes - 1, axes - 2])
 
 
-def reshape(frame: Frame, node: Node) -> str:
-    return frame.add("Reshape", node, frame.axes(*frame.shapes[node.name]))
+def reshape(scope: Scope, node: Node) -> str:
+    return scope.add("Reshape", node, scope.axes(0, 0, *scope.features[node.name]))      # 0: as it was
 
 
-def unsqueeze(frame: Frame, node: Node) -> str:
-    return frame.add("Unsqueeze", node, frame.axes(-1))
+def unsqueeze(scope: Scope, node: Node) -> str:
+    return scope.add("Unsqueeze", node, scope.axes(-1))
 
 
-def linear(frame: Frame, node: Node) -> str:
-    weight = frame.tensor(node, "weight", transposed)
+def linear(scope: Scope, node: Node) -> str:
+    weight = scope.tensor(node, "weight", transposed)
     if "bias" not in node.tensors:
-        return frame.add("MatMul", node, weight)
-    product = frame.builder.add("MatMul", *frame.inputs(node), weight)
-    return frame.builder.add("Add", product, frame.tensor(node, "bias", as_is), name=f"/{node.name}")
+        return scope.add("MatMul", node, weight)
+    product = scope.builder.add("MatMul", *scope.inputs(node), weight)
+    return scope.builder.add("Add", product, scope.tensor(node, "bias", as_is), name=f"/{node.name}")
 
 
 def lstm(frame: Frame, node: Node) -> str:
@@ -161,10 +162,17 @@ def lstm(frame: Frame, node: Node) -> str:
     return value
 
 
-OPERATIONS: dict[str, Operation] = {
+def fold(utterances: Utterances, node: Node) -> str:
+    size, count = node.attributes["size"], utterances.of(node).count
+    whole = utterances.builder.add("Mul", count, utterances.axes(size))
+    parts = [utterances.builder.add("Slice", *utterances.inputs(node), utterances.axes(first), whole,
+                                    utterances.axes(1), utterances.axes(size)) for first in range(size)]
+    return utterances.builder.add("Concat", *parts, name=f"/{node.name}", axis=-1)
+
+
+IN_ANY_TIME: dict[str, Callable[[Scope, Node], str]] = {         # what sees every frame alone
     "magnitude": magnitude,
     "power_law": power_law,
-    "running_rms": running_rms,
     "complex_mul": complex_mul,
     "add": elementwise("Add"),
     "sub": elementwise("Sub"),
@@ -190,8 +198,19 @@ OPERATIONS: dict[str, Operation] = {
     "unflatten": reshape,
     "unsqueeze": unsqueeze,
     "linear": linear,
+}
+OF_FRAMES: dict[str, Callable[[Frame, Node], str]] = {           # for one frame, with the state
+    **IN_ANY_TIME,
+    "running_rms": running_rms,
     "conv1d": conv1d,
     "conv2d": conv2d,
     "conv_transpose2d": conv_transpose2d,
     "lstm": lstm,
+}
+OF_UTTERANCES: dict[str, Callable[[Utterances, Node], str]] = {  # for all frames at once
+    **IN_ANY_TIME,
+    "fold": fold,
+    "conv1d": conv1d_of_all,
+    "conv2d": conv2d_of_all,
+    "attention": attention,
 }

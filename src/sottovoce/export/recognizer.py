@@ -1,0 +1,129 @@
+"""A recognizer in ONNX: filter banks of whole utterances in, log probabilities of symbols out.
+
+The file has the form that sherpa-onnx loads in the place of its `zipformer_ctc`: it makes the filter banks itself,
+and reads the symbols in a file of text, a line each.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+from onnx import TensorProto
+
+from sottovoce.artefact import Artefact
+from sottovoce.artefact.features import Features
+from sottovoce.artefact.graph import FEATURES, Node
+from sottovoce.errors import FormatError, SottovoceError
+from sottovoce.export.builder import GraphBuilder
+from sottovoce.export.file import file_of, port, sample_rate
+from sottovoce.export.inside import Array, Shape, check_operations, floats, through
+from sottovoce.export.operations import OF_UTTERANCES
+from sottovoce.export.utterances import Frames, Utterances
+
+BINS = 80
+FILTER_BANKS = {"n_fft": 400, "hop": 160, "bins": BINS, "rate": 16_000, "low": 20.0, "high": 7600.0}
+TOKENS = "tokens.txt"
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """All behind the filter banks of a graph."""
+
+    artefact: Artefact
+    first: Node
+    nodes: tuple[Node, ...]
+
+    @cached_property
+    def features(self) -> dict[str, Shape]:
+        """Shape of each value after batch and time. Raises SottovoceError if nodes and tensors do not fit together."""
+        shapes = {name: stored.shape for name, stored in self.artefact.tensors.items()}
+        try:
+            axes = Features(self.artefact.graph, shapes).values
+        except FormatError as error:
+            raise SottovoceError(f"ONNX export: {error}") from error
+        return {name: tuple(map(len, of)) for name, of in axes.items()}
+
+    @property
+    def output(self) -> str:
+        return self.artefact.graph.outputs[0]
+
+    @property
+    def symbols(self) -> list[str]:
+        """What each code stands for. Raises SottovoceError unless the file says it of every one, a word each."""
+        symbols, wanted = self.artefact.meta.get("symbols"), self.features[self.output]
+        if not isinstance(symbols, list) or (len(symbols),) != wanted:
+            raise SottovoceError(f"ONNX export: expected a list of {wanted} symbols, got {symbols!r}")
+        for symbol in symbols:
+            if not isinstance(symbol, str) or symbol.split() != [symbol]:
+                raise SottovoceError(f"ONNX export: expected symbols without white space, got {symbol!r}")
+        return symbols
+
+    def run(self, banks: Array) -> Array:
+        """What the numpy reference makes of filter banks [T, bins] of one utterance: [T', symbols]."""
+        values = {self.first.name: banks[None]}
+        through(self.nodes, floats(self.artefact), values, {})
+        scores: Array = values[self.output][0]
+        return scores
+
+
+def recognizes(artefact: Artefact) -> bool:
+    """Whether a model begins with filter banks."""
+    return any(node.op == FEATURES for node in artefact.graph.nodes)
+
+
+def recognizer(artefact: Artefact) -> Recognizer:
+    """All behind the filter banks. Raises SottovoceError unless the graph begins with those of sherpa-onnx."""
+    graph = artefact.graph
+    first, *nodes = graph.nodes
+    if first.op != FEATURES or first.inputs != graph.inputs or any({*graph.inputs} & {*node.inputs} for node in nodes):
+        raise SottovoceError(f"ONNX export: expected a model of one waveform that begins with {FEATURES}, "
+                             f"got {', '.join(node.op for node in graph.nodes)}")
+    if first.attributes != FILTER_BANKS:
+        raise SottovoceError(f"ONNX export: expected filter banks as sherpa-onnx makes them, {FILTER_BANKS}, "
+                             f"got {first.attributes}")
+    check_operations(nodes, OF_UTTERANCES)
+    return Recognizer(artefact, first, tuple(nodes))
+
+
+def recognizer_file(artefact: Artefact) -> bytes:
+    """The part of the model behind its filter banks, weights packed.
+
+    Raises SottovoceError if the graph is not that, has an operation without an ONNX form, or no symbols.
+    """
+    model = recognizer(artefact)
+    properties = {
+        "model_type": "zipformer2_ctc",
+        "version": 1,
+        "sample_rate": sample_rate(artefact),
+        "vocab_size": len(model.symbols),
+    }
+    builder = GraphBuilder()
+    x, count = at_least(builder, "x", prod(node.attributes["size"] for node in model.nodes if node.op == "fold"))
+    frames = Frames(builder, count, "x_lens")
+    utterances = Utterances(builder, artefact.tensors, model.features, {model.first.name: x}, frames)
+    for node in model.nodes:
+        utterances.values[node.name] = OF_UTTERANCES[node.op](utterances, node)
+        last = utterances.of(node)
+    builder.add("Identity", utterances.values[model.output], name="log_probs")
+    builder.add("Identity", last.lengths, name="log_probs_len")
+    graph = builder.graph(
+        [port("x", ("N", "T", BINS)), port("x_lens", ("N",), TensorProto.INT64)],
+        [port("log_probs", ("N", "T_out", len(model.symbols))), port("log_probs_len", ("N",), TensorProto.INT64)],
+        "utterances",
+    )
+    return file_of(graph, artefact, properties)
+
+
+def at_least(builder: GraphBuilder, x: str, frames: int) -> tuple[str, str]:
+    """x [N, T, bins] filled up to so many frames, and how many it has: onnxruntime fails where nothing is left."""
+    count = builder.add("Gather", builder.add("Shape", x), builder.constant(np.array([1])))
+    enough = builder.add("Max", count, builder.constant(np.array([frames])))
+    missing = builder.add("Sub", enough, count)
+    before, after = (builder.constant(np.zeros(axes, np.int64)) for axes in (4, 1))
+    return builder.add("Pad", x, builder.add("Concat", before, missing, after, axis=0)), enough
+
+
+def tokens(artefact: Artefact) -> str:
+    """The symbols as sherpa-onnx reads them: a line each, with its code."""
+    return "".join(f"{symbol} {code}\n" for code, symbol in enumerate(recognizer(artefact).symbols))
