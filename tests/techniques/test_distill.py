@@ -79,20 +79,25 @@ def test_a_pattern_of_nothing_is_refused() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.25, 1.0])
-@pytest.mark.parametrize("features", ["", "stacks.*.1"])
-def test_the_loss_is_what_it_says(features: str, weight: float) -> None:
+@pytest.mark.parametrize(("features", "mapped"), [("", False), ("stacks.*.1", False), ("stacks.*.1", True)])
+def test_the_loss_is_what_it_says(features: str, mapped: bool, weight: float) -> None:
     student, teacher = model(1), model(2)
     batch = Batch((X,), (torch.ones(3, 4),))
     found: list[float] = []
 
     def fit(model: nn.Module, loss: Any, *_: Any) -> Fitted:
-        found.append(loss(model(X), batch).item())
+        value = loss(model(X), batch)
+        value.backward()
+        found.append(value.item())
+        maps = [tensor for name, tensor in model.named_parameters() if name.endswith("map")]
+        assert len(maps) == mapped and all(map.grad.any() and torch.equal(map, torch.eye(4)) for map in maps)
         return Fitted(0, 0, 0)
 
     task = SimpleNamespace(loss=lambda outputs, batch: (outputs - batch.targets[0]).square().mean(),
-                           imitation=lambda outputs, teacher, batch: (outputs - teacher).abs().mean())
+                           imitation=lambda outputs, teacher, batch: (outputs - teacher).abs().mean(),
+                           example=lambda: (X,))
     run = SimpleNamespace(task=task, teacher=lambda which: teacher, fit=fit)
-    Distill(4, weight=weight, features=features, feature_weight=3.0).apply(student, run)     # type: ignore[arg-type]
+    Distill(4, weight=weight, features=features, feature_weight=3.0, mapped=mapped).apply(student, run)     # type: ignore[arg-type]
 
     outputs, wanted, apart, x, y = student(X), teacher(X), [], X, X
     for one, other in zip(student.stacks, teacher.stacks, strict=True):
@@ -104,7 +109,15 @@ def test_the_loss_is_what_it_says(features: str, weight: float) -> None:
     assert found == [pytest.approx(float(value + (3 * torch.stack(apart).mean() if features else 0)), rel=1e-5)]
 
 
-@pytest.mark.parametrize("settings", [{"weight": 0.0}, {"weight": 1.1}, {"feature_weight": 0.0}])
+def test_one_map_is_for_modules_of_one_width() -> None:
+    wide = model()
+    wide.last = nn.Linear(4, 6)
+    run: Any = SimpleNamespace(task=SimpleNamespace(example=lambda: (X,)), teacher=lambda which: wide)
+    with pytest.raises(RecipeError, match=r"features: one map for all needs outputs of one width, got \[4, 6\]"):
+        Distill(4, features="*", mapped=True).apply(wide, run)
+
+
+@pytest.mark.parametrize("settings", [{"weight": 0.0}, {"weight": 1.1}, {"feature_weight": 0.0}, {"mapped": True}])
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         Distill(4, **settings)

@@ -19,6 +19,11 @@ class Task(Protocol):
 
     def imitation(self, outputs: Any, teacher: Any, batch: Any) -> Tensor: ...
 
+    def example(self) -> tuple[Tensor, ...]: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
 
 class Run(Protocol):
     """The run of a recipe: its task, its training, its history and its ledger."""

@@ -1,8 +1,8 @@
 """Training towards a teacher's outputs, and what its layers give: the dense model, or the one before this pruning."""
 
 import fnmatch
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Distill(Train):
 
     With `features` comes feature_weight * the mean squared distance of what these modules give in both. Sources: Wei,
     Li and Zhang 2022, where the teacher is the model before this pruning step; Huang et al. 2022, whose task loss +
-    0.2 * distance is 1.2 times that of weight 1/6.
+    0.2 * distance is 1.2 times that of weight 1/6; Jiang et al. 2023 for `mapped`.
     """
 
     teacher: Teacher = "dense"
@@ -32,6 +32,7 @@ class Distill(Train):
     weight: float = 0.5
     features: str = ""               # names of modules, shell-style: "stacks.*"; of nested ones the outermost that run
     feature_weight: float = 1.0
+    mapped: bool = False             # a learned linear map, one for all, of what the teacher's modules give
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,10 +40,12 @@ class Distill(Train):
             raise ValueError(f"weight must be above 0 and at most 1, got {self.weight}")
         if not 0 < self.feature_weight < float("inf"):
             raise ValueError(f"feature_weight must be a positive number, got {self.feature_weight}")
+        if self.mapped and not self.features:
+            raise ValueError("mapped needs features to map, got none")
 
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
         teacher = run.teacher(self.checkpoint or self.teacher)
-        with self._watched(model) as ours, self._watched(teacher) as theirs:
+        with likeness(model, teacher, self.features, run, self.mapped) as distance:
 
             def loss(outputs: Any, batch: Any) -> Tensor:
                 with torch.no_grad():
@@ -50,13 +53,52 @@ class Distill(Train):
                 imitation = run.task.imitation(outputs, wanted, batch)
                 value = imitation if self.weight == 1 else (
                     (1 - self.weight) * run.task.loss(outputs, batch) + self.weight * imitation)
-                return value + self.feature_weight * _distance(ours, theirs) if self.features else value
+                return value + self.feature_weight * distance() if self.features else value
 
-            self._fit(model, loss, run)
+            self._fit(model, loss, run, [distance] if self.mapped else [])
         return model
 
-    def _watched(self, model: nn.Module) -> Any:
-        return watched(model, self.features) if self.features else nullcontext([])
+
+class Likeness(nn.Module):
+    """How far what modules of a model gave is from what those of its teacher did, in the last pass of both.
+
+    It is the mean over modules of the mean squared difference. With `widths` (of the model's, of the teacher's) the
+    teacher's goes through a linear map first, which begins as the identity and learns.
+    """
+
+    def __init__(self, ours: Sequence[Tensor], theirs: Sequence[Tensor], widths: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self._ours, self._theirs = ours, theirs              # lists that a pass fills anew
+        self.map = None if widths is None else nn.Parameter(torch.eye(*widths))
+
+    def forward(self) -> Tensor:
+        """Raises RecipeError unless as many modules gave something."""
+        if len(self._ours) != len(self._theirs):
+            raise RecipeError(f"features: expected {len(self._theirs)} outputs of modules, as the teacher has, got "
+                              f"{len(self._ours)}")
+        theirs = self._theirs if self.map is None else [F.linear(other, self.map) for other in self._theirs]
+        return torch.stack([F.mse_loss(one, other) for one, other in zip(self._ours, theirs, strict=True)]).mean()
+
+
+@contextmanager
+def likeness(model: nn.Module, teacher: nn.Module, pattern: str, run: Run, mapped: bool = False) -> Iterator[Likeness]:
+    """The likeness of the modules of these names, while the models are watched; of none with an empty pattern."""
+    if not pattern:
+        yield Likeness([], [])
+        return
+    with watched(model, pattern) as ours, watched(teacher, pattern) as theirs:
+        widths = (_width(model, ours, run), _width(teacher, theirs, run)) if mapped else None
+        yield Likeness(ours, theirs, widths)
+
+
+@torch.no_grad()
+def _width(model: nn.Module, seen: Sequence[Tensor], run: Run) -> int:
+    """Features of what the watched modules give. Raises RecipeError unless they are as many in all of them."""
+    model.eval()(*run.task.example())
+    widths = {part.shape[-1] for part in seen}
+    if len(widths) != 1:
+        raise RecipeError(f"features: one map for all needs outputs of one width, got {sorted(widths)}")
+    return widths.pop()
 
 
 @contextmanager
@@ -88,10 +130,3 @@ def watched(model: nn.Module, pattern: str) -> Iterator[list[Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _distance(ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
-    """Mean over what modules gave of the mean squared difference. Raises RecipeError unless as many gave something."""
-    if len(ours) != len(theirs):
-        raise RecipeError(f"features: expected {len(theirs)} outputs of modules, as the teacher has, got {len(ours)}")
-    return torch.stack([F.mse_loss(one, other) for one, other in zip(ours, theirs, strict=True)]).mean()

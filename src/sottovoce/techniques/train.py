@@ -1,6 +1,6 @@
 """Training on the task itself, with sparse regularization on request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from sottovoce.techniques.context import Run
 from sottovoce.techniques.regularize import Strength, penalty, sizes, strength
-from sottovoce.training import Loss, Precision, Schedule
+from sottovoce.training import Beside, Loss, Precision, Schedule
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,10 @@ class Train:
         self._fit(model, run.task.loss, run)
         return model
 
-    def _fit(self, model: nn.Module, loss: Loss, run: Run) -> None:
+    def _fit(self, model: nn.Module, loss: Loss, run: Run, beside: Sequence[nn.Module] = ()) -> None:
         l1, group = self._strengths(model, run)
-        fitted = run.fit(model, loss, self.schedule, [penalty(model, l1, group)] if l1 or group else [])
+        learner = Beside(model, *beside) if beside else model
+        fitted = run.fit(learner, loss, self.schedule, [penalty(model, l1, group)] if l1 or group else [])
         if fitted.setbacks:
             run.note(setbacks=[str(setback) for setback in fitted.setbacks])
 
