@@ -37,6 +37,11 @@ RECOGNIZER_SETTINGS: dict[str, list[dict[str, Any]]] = {           # waveform in
         {"symbols": 5, "layers": 2, "channels": 8, "heads": 2, "middle": 12, "images": 3},
         {"symbols": 4, "layers": 1, "channels": 12, "heads": 3, "middle": 8, "images": 2, "kernel": 5, "left": 3,
          "right": 1, "causal": True},
+        {"symbols": 5, "layers": 3, "channels": 8, "heads": 2, "middle": 12, "images": 3, "stream": 7, "blocks": (
+            {"heads": 1, "before": 5, "after": 12, "convolution": True, "local": 7},
+            {"heads": 2, "before": 0, "after": 3, "convolution": False, "local": 4},
+            {"heads": 1, "before": 9, "after": 4, "convolution": True, "local": 0},
+        )},
     ],
 }
 

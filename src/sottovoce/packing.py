@@ -213,7 +213,7 @@ def _attention(builder: _Builder, node: fx.Node, module: attention.Attention) ->
 
 
 def _nothing(builder: _Builder, node: fx.Node, module: nn.Module) -> None:
-    """A module that does nothing once it is trained."""
+    """A module that does nothing, once it is trained or ever."""
     builder.values[node] = builder.values[node.args[0]]      # type: ignore[index]
 
 
@@ -245,12 +245,14 @@ _MODULES: dict[type[nn.Module], _Emit] = {           # a subclass before what it
     layers.GlobalNorm: _module("global_norm", tensors=_BOTH, eps=lambda module: module.eps),
     layers.TimeMean: _module("time_mean"),
     layers.Fold: _module("fold", size=lambda module: module.size),
+    layers.Take: _module("take", channels=lambda module: module.channels.tolist()),
     attention.Attention: _attention,
     nn.LayerNorm: _module("layer_norm", tensors=_BOTH, eps=lambda module: module.eps),
     nn.PReLU: _module("prelu", tensors=("weight",)),
     nn.Linear: _linear,
     nn.LSTM: _lstm,
     nn.Dropout: _nothing,
+    nn.Identity: _nothing,
     Static: _module("quantize", bits=lambda form: int(form.bits), low=lambda form: float(form.low),
                     high=lambda form: float(form.high)),
     Dynamic: _module("quantize_dynamic", bits=lambda form: int(form.bits)),

@@ -12,6 +12,7 @@ from sottovoce.models.attention import Attention
 from sottovoce.models.conformer import Block, Conformer, ConformerConfig, frames_of
 
 TINY = toy.RECOGNIZER_SETTINGS["conformer"][0]
+WHOLE = {"heads": 8, "before": 1024, "after": 1024, "convolution": True, "local": 512}
 
 
 def tiny(**settings: Any) -> nn.Module:
@@ -80,7 +81,8 @@ def test_attention_sees_so_many_frames_before_and_after(left: int, right: int) -
 
 
 def test_a_causal_block_without_a_right_context_sees_nothing_to_come() -> None:
-    block = Block(ConformerConfig(**TINY, causal=True, right=0)).eval()
+    config = ConformerConfig(**TINY, causal=True, right=0)
+    block = Block(config, config.sizes(0)).eval()
     x = torch.randn(1, 9, 8, requires_grad=True)
     block(x)[0, 4].square().sum().backward()
     assert x.grad is not None
@@ -93,6 +95,10 @@ def test_a_causal_block_without_a_right_context_sees_nothing_to_come() -> None:
     ({"kernel": 4}, "kernel must be odd, got 4"),
     ({"left": -2}, "left must be -1..65536, got -2"),
     ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
+    ({"stream": 513}, "stream must be 1..512, got 513"),
+    ({"layers": 3, "blocks": [WHOLE] * 2}, "blocks must be one for each of 3 layers, got 2"),
+    ({"layers": 2, "blocks": [WHOLE, WHOLE | {"heads": 9}]}, r"blocks\[1\]: heads must be 0..8, got 9"),
+    ({"layers": 1, "stream": 300, "blocks": [WHOLE]}, r"blocks\[0\]: local must be 0..300, got 512"),
 ])
 def test_settings_that_cannot_be_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

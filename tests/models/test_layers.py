@@ -4,7 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sottovoce.models.layers import BatchNorm, DepthConv, FrameConv, FrameConvTranspose, GlobalNorm, Prelu, TimeConv
+from sottovoce.models.layers import (
+    BatchNorm,
+    ChannelNorm,
+    DepthConv,
+    FrameConv,
+    FrameConvTranspose,
+    GlobalNorm,
+    Prelu,
+    Take,
+    TimeConv,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +70,26 @@ def test_a_global_norm_and_its_gradients_are_those_of_its_formula() -> None:
     (wanted * toward).sum().backward()
     assert torch.allclose(layer(x).double(), wanted, atol=1e-5) and exact.grad is not None and x.grad is not None
     assert torch.allclose(x.grad.double(), exact.grad, atol=1e-5)
+
+
+def test_a_narrowed_norm_is_that_of_its_channels_alone() -> None:
+    layer, x = ChannelNorm(6), torch.randn(2, 7, 6) * 3 + 1
+    for weight in layer.parameters():
+        torch.nn.init.normal_(weight)
+    entries, kept = layer.state_dict().keys(), torch.tensor([True, False, True, True, False, True])
+    layer.narrow(kept)
+    wanted = F.layer_norm(x[..., kept], (4,), layer.weight[kept], layer.bias[kept])
+    assert torch.allclose(layer(x)[..., kept], wanted, atol=1e-6) and layer.state_dict().keys() == entries
+    layer.narrow(None)
+    assert torch.equal(layer(x), F.layer_norm(x, (6,), layer.weight, layer.bias))
+
+
+def test_what_is_taken_and_put_back_leaves_zeros_between() -> None:
+    take, put, x = Take(5, 2), Take(2, 5), torch.randn(2, 7, 5)
+    assert torch.equal(put(take(x)), F.pad(x[..., :2], (0, 3)))
+    take.load_state_dict({"channels": torch.tensor([4, 1])})
+    put.load_state_dict({"channels": torch.tensor([-1, 1, -1, -1, 0])})
+    assert torch.equal(put(take(x)), x * torch.tensor([0, 1, 0, 0, 1]))
 
 
 @pytest.mark.parametrize("shape", [(4, 9, 5, 3), (4, 9, 3)])

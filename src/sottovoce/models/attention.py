@@ -9,13 +9,13 @@ class Attention(nn.Module):
     """Values [B, T, C] mixed across frames, in heads, by how queries [B, T, C] meet keys and their distances.
 
     A frame sees `left` frames before it and `right` after it, -1 for all. Scores are those of Dai et al. 2019
-    (Transformer-XL), section 3.3, with sinusoids of C values for the distance.
+    (Transformer-XL), section 3.3, with sinusoids of `waves` values for the distance, C if it is None.
     """
 
-    def __init__(self, channels: int, heads: int, left: int = -1, right: int = -1) -> None:
+    def __init__(self, channels: int, heads: int, left: int = -1, right: int = -1, waves: int | None = None) -> None:
         super().__init__()
         self.heads, self.left, self.right = heads, left, right
-        self.position = nn.Parameter(torch.empty(channels, channels))            # W_kR
+        self.position = nn.Parameter(torch.empty(channels, waves or channels))   # W_kR
         self.content_bias = nn.Parameter(torch.zeros(channels))                  # u
         self.position_bias = nn.Parameter(torch.zeros(channels))                 # v
         nn.init.xavier_uniform_(self.position)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sottovoce.models.attention import Attention
 from sottovoce.models.fbank import Fbank
 from sottovoce.models.frontend import HOP, Affine
-from sottovoce.models.layers import BatchNorm, DepthConv, Fold, FrameConv
+from sottovoce.models.layers import BatchNorm, ChannelNorm, DepthConv, Fold, FrameConv, Take
 
 BINS = 80                # of the filter banks
 FOLDED = 2               # frames that become one, twice
@@ -21,12 +21,26 @@ def frames_of(samples: int) -> int:
 
 
 @dataclass(frozen=True)
+class BlockSizes:
+    """What a block has; a part with nothing in it is not there."""
+
+    heads: int                       # each as large as in a whole model
+    before: int                      # channels within the first feed-forward part
+    after: int                       # channels within the second
+    convolution: bool                # whether it has one
+    local: int                       # channels between the parts that its parts read and write
+
+
+@dataclass(frozen=True)
 class ConformerConfig:
-    """Sizes; the defaults are the published encoder, 75.8 million parameters in its blocks."""
+    """Sizes; the defaults are the published encoder, 75.8 million parameters in its blocks.
+
+    `stream` and `blocks` are those of a model of which something was removed.
+    """
 
     symbols: int = 40                # of the output, the blank of CTC, number 0, among them
     layers: int = 18
-    channels: int = 512              # between the parts of a block
+    channels: int = 512              # between the parts of a block, and within attention and convolution
     heads: int = 8
     middle: int = 1024               # channels within a feed-forward part
     kernel: int = 3                  # frames that the convolution of a block sees
@@ -35,6 +49,8 @@ class ConformerConfig:
     right: int = -1                  # frames after its own that attention sees; -1: all
     causal: bool = False             # the convolutions of the blocks see no later frames
     dropout: float = 0.1             # of what each part adds, in training
+    stream: int | None = None        # channels that are left between the parts; None: all
+    blocks: tuple[BlockSizes, ...] = ()      # what each block has left; empty: everything
 
     def __post_init__(self) -> None:
         for name, least, most in (("symbols", 2, 65536), ("layers", 1, 64), ("channels", 2, 16384), ("heads", 1, 64),
@@ -48,78 +64,111 @@ class ConformerConfig:
             raise ValueError(f"kernel must be odd, got {self.kernel}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+        if self.stream is not None and not 1 <= self.stream <= self.channels:
+            raise ValueError(f"stream must be 1..{self.channels}, got {self.stream}")
+        # Of a file they come as JSON values.
+        blocks = tuple(block if isinstance(block, BlockSizes) else BlockSizes(**block) for block in self.blocks)
+        object.__setattr__(self, "blocks", blocks)
+        if len(blocks) not in (0, self.layers):
+            raise ValueError(f"blocks must be one for each of {self.layers} layers, got {len(blocks)}")
+        for number, block in enumerate(blocks):
+            for name, most in (("heads", self.heads), ("before", self.middle), ("after", self.middle),
+                               ("local", self.width)):
+                if not 0 <= getattr(block, name) <= most:
+                    raise ValueError(f"blocks[{number}]: {name} must be 0..{most}, got {getattr(block, name)}")
+
+    @property
+    def width(self) -> int:
+        """Channels between the parts."""
+        return self.stream or self.channels
+
+    def sizes(self, layer: int) -> BlockSizes:
+        """What the block of that number has."""
+        whole = BlockSizes(self.heads, self.middle, self.middle, True, self.width)
+        return self.blocks[layer] if self.blocks else whole
 
 
-class FeedForward(nn.Module):
+class Part(nn.Module):
+    """What a block adds to the stream [B, T, C], of which it may see and change some channels only."""
+
+    def __init__(self, config: ConformerConfig, local: int) -> None:
+        super().__init__()
+        whole = local == config.width
+        self.norm = ChannelNorm(config.width)
+        self.take = nn.Identity() if whole else Take(config.width, local)
+        self.put = nn.Identity() if whole else Take(local, config.width)
+
+
+class FeedForward(Part):
     """To the middle and back, half of which is added: [B, T, C] -> [B, T, C]."""
 
-    def __init__(self, config: ConformerConfig) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(config.channels)
-        self.enter = nn.Linear(config.channels, config.middle)
+    def __init__(self, config: ConformerConfig, middle: int, local: int) -> None:
+        super().__init__(config, local)
+        self.enter = nn.Linear(local, middle)
         self.inner_dropout = nn.Dropout(config.dropout)
-        self.leave = nn.Linear(config.middle, config.channels)
+        self.leave = nn.Linear(middle, local)
         self.dropout = nn.Dropout(config.dropout)
         self.halve = Affine(0.5, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        inside = self.inner_dropout(F.silu(self.enter(self.norm(x))))
-        added: Tensor = self.halve(self.dropout(self.leave(inside)))
+        inside = self.inner_dropout(F.silu(self.enter(self.take(self.norm(x)))))
+        added: Tensor = self.put(self.halve(self.dropout(self.leave(inside))))
         return added
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(Part):
     """What each frame takes from the frames around it: [B, T, C] -> [B, T, C]."""
 
-    def __init__(self, config: ConformerConfig) -> None:
-        super().__init__()
-        channels = config.channels
-        self.norm = nn.LayerNorm(channels)
-        self.query, self.key, self.value = (nn.Linear(channels, channels) for _ in range(3))
-        self.attention = Attention(channels, config.heads, config.left, config.right)
-        self.leave = nn.Linear(channels, channels)
+    def __init__(self, config: ConformerConfig, heads: int, local: int) -> None:
+        super().__init__(config, local)
+        channels = config.channels // config.heads * heads
+        self.query, self.key, self.value = (nn.Linear(local, channels) for _ in range(3))
+        self.attention = Attention(channels, heads, config.left, config.right, config.channels)
+        self.leave = nn.Linear(channels, local)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(x)
-        added: Tensor = self.dropout(self.leave(self.attention(self.query(x), self.key(x), self.value(x))))
+        x = self.take(self.norm(x))
+        added: Tensor = self.put(self.dropout(self.leave(self.attention(self.query(x), self.key(x), self.value(x)))))
         return added
 
 
-class Convolution(nn.Module):
+class Convolution(Part):
     """Gated channels, each filtered along time: [B, T, C] -> [B, T, C]."""
 
-    def __init__(self, config: ConformerConfig) -> None:
-        super().__init__()
+    def __init__(self, config: ConformerConfig, local: int) -> None:
+        super().__init__(config, local)
         channels = config.channels
-        self.norm = nn.LayerNorm(channels)
-        self.enter, self.gate = nn.Linear(channels, channels), nn.Linear(channels, channels)
+        self.enter, self.gate = nn.Linear(local, channels), nn.Linear(local, channels)
         self.along = DepthConv(channels, config.kernel, causal=config.causal)
         self.batch_norm = BatchNorm(channels)
-        self.leave = nn.Linear(channels, channels)
+        self.leave = nn.Linear(channels, local)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(x)
+        x = self.take(self.norm(x))
         x = self.along(self.enter(x) * torch.sigmoid(self.gate(x)))
-        added: Tensor = self.dropout(self.leave(F.silu(self.batch_norm(x))))
+        added: Tensor = self.put(self.dropout(self.leave(F.silu(self.batch_norm(x)))))
         return added
 
 
 class Block(nn.Module):
-    """Attention and convolution between two halves of a feed-forward part: [B, T, C] -> [B, T, C]."""
+    """Attention and convolution between two halves of a feed-forward part, as far as they are there: as the stream."""
 
-    def __init__(self, config: ConformerConfig) -> None:
+    def __init__(self, config: ConformerConfig, sizes: BlockSizes) -> None:
         super().__init__()
-        self.before, self.after = FeedForward(config), FeedForward(config)
-        self.attention, self.convolution = SelfAttention(config), Convolution(config)
-        self.norm = nn.LayerNorm(config.channels)
+        local = sizes.local
+        self.before, self.after = (
+            FeedForward(config, middle, local) if middle and local else None for middle in (sizes.before, sizes.after)
+        )
+        self.attention = SelfAttention(config, sizes.heads, local) if sizes.heads and local else None
+        self.convolution = Convolution(config, local) if sizes.convolution and local else None
+        self.norm = ChannelNorm(config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.before(x)
-        x = x + self.attention(x)
-        x = x + self.convolution(x)
-        normed: Tensor = self.norm(x + self.after(x))
+        for part in (self.before, self.attention, self.convolution, self.after):
+            x = x if part is None else x + part(x)
+        normed: Tensor = self.norm(x)
         return normed
 
 
@@ -137,10 +186,10 @@ class Conformer(nn.Module):
         self.fold_1, self.fold_2 = Fold(FOLDED), Fold(FOLDED)
         self.conv_1 = FrameConv(FOLDED, config.images, (2, 3), stride=2, pad=1)
         self.conv_2 = FrameConv(FOLDED * config.images, config.images, (2, 3), stride=2, pad=1)
-        self.enter = nn.Linear(config.images * BINS // 4, config.channels)
+        self.enter = nn.Linear(config.images * BINS // 4, config.width)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.output = nn.Linear(config.channels, config.symbols)
+        self.blocks = nn.ModuleList(Block(config, config.sizes(layer)) for layer in range(config.layers))
+        self.output = nn.Linear(config.width, config.symbols)
 
     def forward(self, waveform: Tensor) -> Tensor:
         image = self.scale(self.fbank(waveform)).unsqueeze(-1)                   # [batch, frames, bins, 1]

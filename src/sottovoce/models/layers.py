@@ -118,6 +118,43 @@ class Fold(nn.Module):
         return torch.cat([whole[:, first :: self.size] for first in range(self.size)], -1)
 
 
+class Take(nn.Module):
+    """Channels of [..., C] by their numbers, a zero for -1: [..., as many as there are numbers]."""
+
+    channels: Tensor
+
+    def __init__(self, channels: int, count: int) -> None:
+        """The first `count` of so many channels, zeros after the last, until other numbers are loaded."""
+        super().__init__()
+        self.register_buffer("channels", torch.arange(count).masked_fill(torch.arange(count) >= channels, -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with_zero = F.pad(x, (0, 1))
+        return with_zero.index_select(-1, self.channels % with_zero.shape[-1])
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalization [..., C] that can be narrowed: mean and variance are then those of some channels."""
+
+    open: Tensor | None
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.register_buffer("open", None, persistent=False)
+
+    def narrow(self, kept: Tensor | None) -> None:
+        """Take mean and variance over these channels alone, bool [C]; over all of them with None."""
+        self.open = None if kept is None else kept.to(self.weight.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.open is None:
+            return super().forward(x)
+        share = self.open / self.open.sum().clamp(min=1)
+        centred = x.float() - (x.float() * share).sum(-1, keepdim=True)
+        variance = (centred.square() * share).sum(-1, keepdim=True)
+        return centred * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalization over all but the last axis, [..., C]; after training one scale and one shift a channel."""
 
