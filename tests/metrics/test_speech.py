@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sottovoce import scales
 from sottovoce.errors import SottovoceError
 from sottovoce.metrics.speech import METRICS, dnsmos, measure, pesq_nb, pesq_wb, sdr, si_sdr, stoi
 
@@ -20,14 +21,14 @@ BOTTOM = {"pesq_wb": 1, "pesq_nb": 1, "stoi": 0, "si_sdr": -100, "sdr": -100}
 
 @pytest.mark.parametrize(("name", "best"), TOP.items())
 def test_the_reference_itself_gets_the_top_of_the_scale(name: str, best: float, speech: Array) -> None:
-    assert METRICS[name].function(speech, speech, 16000) == pytest.approx(best, abs=1e-3)
+    assert METRICS[name](speech, speech, 16000) == pytest.approx(best, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_less_noise_scores_higher(name: str, speech: Array, noisy: Noisy) -> None:
     ratios = (-10, 30) if name == "dnsmos" else (-5, 5, 15, 25)
-    scores = [METRICS[name].function(noisy(snr), speech, 16000) for snr in ratios]
-    assert METRICS[name].higher_is_better
+    scores = [METRICS[name](noisy(snr), speech, 16000) for snr in ratios]
+    assert not scales.metric(name).lower_is_better
     assert all(np.diff(scores) > 0), scores
 
 
@@ -88,13 +89,13 @@ def test_dnsmos_is_that_of_its_package(speech: Array, noisy: Noisy, monkeypatch:
 
 @pytest.mark.parametrize("name", WITH_REFERENCE)
 def test_a_silent_reference_has_no_score(name: str, speech: Array) -> None:
-    assert np.isnan(METRICS[name].function(speech, np.zeros_like(speech), 16000))
-    assert np.isnan(METRICS[name].function(0 * speech, 0 * speech, 16000))
+    assert np.isnan(METRICS[name](speech, np.zeros_like(speech), 16000))
+    assert np.isnan(METRICS[name](0 * speech, 0 * speech, 16000))
 
 
 @pytest.mark.parametrize(("name", "worst"), BOTTOM.items())
 def test_a_silent_estimate_gets_the_bottom_of_the_scale(name: str, worst: float, speech: Array) -> None:
-    assert METRICS[name].function(np.zeros_like(speech), speech, 16000) == worst
+    assert METRICS[name](np.zeros_like(speech), speech, 16000) == worst
 
 
 @pytest.mark.parametrize(("name", "samples"), [
@@ -102,8 +103,8 @@ def test_a_silent_estimate_gets_the_bottom_of_the_scale(name: str, worst: float,
 ])
 def test_what_is_too_short_has_no_score(name: str, samples: int, noisy: Noisy, speech: Array) -> None:
     clip, estimate = speech[8000:][:samples], noisy(5)[8000:][:samples]
-    assert np.isnan(METRICS[name].function(estimate, clip, 16000))
-    assert np.isnan(METRICS[name].function(np.zeros_like(clip), clip, 16000))
+    assert np.isnan(METRICS[name](estimate, clip, 16000))
+    assert np.isnan(METRICS[name](np.zeros_like(clip), clip, 16000))
 
 
 def test_one_sample_and_clipped_audio_have_scores(speech: Array) -> None:
@@ -126,21 +127,21 @@ def test_a_bad_estimate_is_named(
     name: str, spoil: Callable[[Array], Array], message: str, speech: Array
 ) -> None:
     with pytest.raises(SottovoceError, match=f"^{message}$"):
-        METRICS[name].function(spoil(speech), speech, 16000)
+        METRICS[name](spoil(speech), speech, 16000)
 
 
 @pytest.mark.parametrize("name", WITH_REFERENCE)
 def test_a_bad_reference_is_named(name: str, speech: Array) -> None:
     with pytest.raises(SottovoceError, match=r"^reference: expected finite samples, got 48000 of 48000"):
-        METRICS[name].function(speech, speech + np.inf, 16000)
+        METRICS[name](speech, speech + np.inf, 16000)
     with pytest.raises(SottovoceError, match=r"^estimate: expected 48000 samples, .* got 47999$"):
-        METRICS[name].function(speech[1:], speech, 16000)
+        METRICS[name](speech[1:], speech, 16000)
 
 
 @pytest.mark.parametrize("name", ["pesq_wb", "pesq_nb", "dnsmos"])
 def test_a_rate_the_metric_does_not_know_is_refused(name: str, speech: Array) -> None:
     with pytest.raises(SottovoceError, match=f"^{name}: expected .*16000 Hz, got 44100 Hz$"):
-        METRICS[name].function(speech, speech, 44100)
+        METRICS[name](speech, speech, 44100)
 
 
 def test_what_is_missing_is_named(speech: Array, monkeypatch: pytest.MonkeyPatch) -> None:

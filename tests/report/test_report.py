@@ -9,7 +9,7 @@ import pytest
 
 from sottovoce.report import Example, Story, render, render_markdown, words
 from sottovoce.report.heat import heat_map
-from sottovoce.report.plots import settled
+from sottovoce.report.plots import Point, settled, size_against_quality
 from sottovoce.report.quality import lines
 
 Without = Callable[..., Story]
@@ -190,6 +190,24 @@ def test_the_share_of_the_gain_is_told_only_where_the_gain_is_certain() -> None:
     certain, doubtful = {**line, "gain": {"low": 0.8}}, {**line, "gain": {"low": -0.1}}
     assert lines({"stoi": certain})[0].kept == pytest.approx(0.9)
     assert lines({"stoi": doubtful})[0].kept is None
+
+
+def test_of_error_rates_lower_is_better(bare_story: Story) -> None:
+    line = {"noisy": 100.0, "uncompressed": 10.0, "compressed": 19.0, "difference": 9.0, "low": 8.0, "high": 10.0}
+    certain, doubtful = {**line, "gain": {"low": -95.0, "high": -80.0}}, {**line, "gain": {"low": -95.0, "high": 1.0}}
+    assert lines({"per": certain})[0].kept == pytest.approx(0.9)
+    assert lines({"per": doubtful})[0].kept is None
+    assert dict(lines({"per": certain})[0].places) == {"noisy": 0, "uncompressed": 100, "compressed": 90}
+    page = render(replace(bare_story, comparison={"metrics": {"per": certain, "stoi": line}, "groups": {}}))
+    assert "Lower is better of PER;" in page and "Higher is better everywhere" not in page
+
+
+@pytest.mark.parametrize(("metric", "highest_first"), [("stoi", True), ("per", False)])
+def test_better_lies_up(metric: str, highest_first: bool) -> None:
+    drawing = size_against_quality(metric, [Point(0, 4e6, 20.0), Point(1, 1e6, 30.0)])
+    ticks = re.findall(r' y="([0-9.]+)"[^>]*>([0-9.]+) %<', drawing)
+    ranked = [float(score) for _, score in sorted(ticks, key=lambda tick: float(tick[0]))]
+    assert ranked == sorted(ranked, reverse=highest_first) and len(ranked) > 2
 
 
 def test_undefined_scores_are_dashes_and_are_counted(bare_story: Story) -> None:

@@ -1,5 +1,6 @@
 """Repetition ends where it was asked to: at a size, at a loss of quality, or after its rounds."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import toy
 from sottovoce.errors import RecipeError
 from sottovoce.ledger import Row
 from sottovoce.run import Run, compress
-from sottovoce.techniques.goal import parse_size
+from sottovoce.techniques.goal import Goal, parse_size
 from sottovoce.techniques.weights import weights
 
 PRUNE = 'stages = [{ kind = "prune", ratio = 0.5 }]\n'
@@ -28,6 +29,19 @@ SIZES = [("250 kB", 250_000), ("1.5 MiB", 1_572_864), ("900B", 900), (" 2 MB ", 
 @pytest.mark.parametrize(("text", "size"), SIZES)
 def test_a_size_is_read_as_written(text: str, size: int) -> None:
     assert parse_size(text) == size
+
+
+FALLS = [                                # metric, before, after, what is said of it
+    ("stoi", 90.0, 88.0, "stoi fell by 2, 1 allowed"), ("stoi", 90.0, 95.0, ""),
+    ("per", 20.0, 22.0, "per rose by 2, 1 allowed"), ("per", 20.0, 15.0, ""),
+    ("per", 20.0, math.nan, "per rose by nan, 1 allowed"),
+]
+
+
+@pytest.mark.parametrize(("metric", "before", "after", "told"), FALLS)
+def test_a_metric_falls_the_way_that_is_worse(metric: str, before: float, after: float, told: str) -> None:
+    goal = Goal(stages=(("train", None),), max_drop={metric: 1.0})
+    assert goal.fallen({metric: before}, {metric: after}) == told
 
 
 def test_it_ends_at_the_size_and_not_before(tmp_path: Path) -> None:

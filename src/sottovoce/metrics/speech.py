@@ -10,7 +10,6 @@ Waveforms are [samples], full scale +-1, of equal length. What is decided the sa
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -121,23 +120,13 @@ def dnsmos(estimate: ArrayLike, reference: ArrayLike | None = None, sample_rate:
     return float(np.mean([scores[start] for start in starts]))
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A score and how it is read."""
-
-    function: Function
-    unit: str
-    digits: int                          # after the point, when printed
-    higher_is_better: bool = True
-
-
-METRICS: dict[str, Metric] = {
-    "pesq_wb": Metric(pesq_wb, "MOS", 2),
-    "pesq_nb": Metric(pesq_nb, "MOS", 2),
-    "stoi": Metric(stoi, "%", 1),
-    "si_sdr": Metric(si_sdr, "dB", 2),
-    "sdr": Metric(sdr, "dB", 2),
-    "dnsmos": Metric(dnsmos, "MOS", 2),
+METRICS: dict[str, Function] = {
+    "pesq_wb": pesq_wb,
+    "pesq_nb": pesq_nb,
+    "stoi": stoi,
+    "si_sdr": si_sdr,
+    "sdr": sdr,
+    "dnsmos": dnsmos,
 }
 
 
@@ -155,7 +144,7 @@ def measure(
 ) -> dict[str, float]:
     """The named metrics of one utterance. Raises SottovoceError for a bad input or a missing package."""
     try:
-        return {name: METRICS[name].function(estimate, reference, sample_rate) for name in known(names)}
+        return {name: METRICS[name](estimate, reference, sample_rate) for name in known(names)}
     except ModuleNotFoundError as error:
         wanted = "expected the packages of sottovoce[train]"
         raise SottovoceError(f"metrics: {wanted}, got none named {error.name}") from error

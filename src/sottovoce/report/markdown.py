@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from sottovoce import scales
 from sottovoce.report import quality, words
 from sottovoce.report.story import Story
 
@@ -38,8 +39,8 @@ def _comparison(lines: Sequence[quality.Quality], given: str) -> str:
 
 def _ledger(story: Story) -> str:
     present = {name for row in story.rows for name in row["metrics"]}
-    names = [name for name in words.METRICS if name in present]
-    head = ["stage", "bytes", "nonzeros", *(words.metric(name).label for name in names), "steps", "time"]
+    names = [name for name in scales.METRICS if name in present]
+    head = ["stage", "bytes", "nonzeros", *(scales.metric(name).label for name in names), "steps", "time"]
     return _table(
         head,
         (
@@ -47,7 +48,7 @@ def _ledger(story: Story) -> str:
                 row["stage"],
                 words.size(row["bytes"]),
                 words.number(row["nonzeros"], 0),
-                *(words.number(row["metrics"].get(name), words.metric(name).decimals) for name in names),
+                *(words.number(row["metrics"].get(name), scales.metric(name).decimals) for name in names),
                 words.number(row["steps"], 0),
                 words.duration(row["seconds"]),
             ]

@@ -9,11 +9,12 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from sottovoce import scales
 from sottovoce.report import heat, plots, quality, sound, words
 from sottovoce.report.story import Example, Story, TensorRow
 
 SHOWN, WORTH = 24, 0.01  # at most so many tensors are in sight, each at least this share of the elements
-LEADING = ("pesq_wb", "stoi", "si_sdr", "sdr")  # the metrics of the headline and of the drawings
+LEADING = ("pesq_wb", "stoi", "si_sdr", "sdr", "wer", "per")  # the metrics of the headline and of the drawings
 
 SECTIONS = (  # anchor, name in the menu, the part without which it is left out
     ("quality", "Before and after", "quality"),
@@ -59,7 +60,7 @@ def _file(name: str) -> Markup:
 def _quality(story: Story) -> View:
     comparison = story.comparison or {}
     lines = quality.lines(comparison.get("metrics", {}))
-    leading = [words.metric(name) for name in LEADING]
+    leading = [scales.metric(name) for name in LEADING]
     return {
         "quality": lines,
         "tiles": [line for line in lines if line.metric in leading] or lines[:3],
@@ -73,12 +74,12 @@ def _quality(story: Story) -> View:
 def _stages(story: Story) -> View:
     rows = [_row(index, row) for index, row in enumerate(story.rows)]
     present = {name for row in story.rows for name in row.get("metrics", {})}
-    names = [name for name in words.METRICS if name in present] + sorted(present - words.METRICS.keys())
+    names = [name for name in scales.METRICS if name in present] + sorted(present - scales.METRICS.keys())
     for row, entry in zip(rows, story.rows, strict=True):
-        row["metrics"] = [(words.metric(name), entry.get("metrics", {}).get(name)) for name in names]
+        row["metrics"] = [(scales.metric(name), entry.get("metrics", {}).get(name)) for name in names]
     return {
         "rows": rows,
-        "row_metrics": [words.metric(name) for name in names],
+        "row_metrics": [scales.metric(name) for name in names],
         "row_costs": any(row["multiply_adds"] is not None for row in rows),      # rows of old ledgers have none
         "plots": _plots(story.rows),
     }
@@ -111,9 +112,9 @@ def _plots(rows: Sequence[Mapping[str, Any]]) -> list[View]:
             points = [plots.Point(at, rows[at]["bytes"], scores[at]) for at in scored]
             drawings.append(
                 {
-                    "metric": words.metric(name),
+                    "metric": scales.metric(name),
                     "svg": Markup(plots.size_against_quality(name, points)),
-                    "alt": _told(words.metric(name), points),
+                    "alt": _told(scales.metric(name), points),
                 }
             )
     return drawings
@@ -134,7 +135,7 @@ def _searches(rows: Sequence[Mapping[str, Any]]) -> list[View]:
     ]
 
 
-def _told(metric: words.Metric, points: Sequence[plots.Point]) -> str:
+def _told(metric: scales.Metric, points: Sequence[plots.Point]) -> str:
     """The drawing in words."""
     ends = (points[0], points[-1])
     first, last = (f"{words.number(end.score, metric.decimals)} at {words.size(end.size)}" for end in ends)

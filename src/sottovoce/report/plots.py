@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from sottovoce import scales
 from sottovoce.report import words
 
 # matplotlib wants colours, the page wants names that change between light and dark: each colour here is a
@@ -60,7 +61,9 @@ def size_against_quality(name: str, points: Sequence[Point]) -> str:
         axes.plot(sizes[kept], scores[kept], color=PATH, linewidth=2.5, zorder=2)
         _mark(axes, points)
         _size_axis(axes, sizes)
-        _score_axis(axes, words.metric(name).unit)
+        _score_axis(axes, scales.metric(name).unit)
+        if scales.metric(name).lower_is_better:
+            axes.invert_yaxis()
         drawing = io.StringIO()
         figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
     return inline(drawing.getvalue(), prefix=name)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sottovoce.report import words
+from sottovoce import scales
 
 SIDES = ("noisy", "uncompressed", "compressed")
 
@@ -13,21 +13,21 @@ SIDES = ("noisy", "uncompressed", "compressed")
 class Quality:
     """Means of one metric over utterances, and how far compression moved it; None where undefined."""
 
-    metric: words.Metric
+    metric: scales.Metric
     noisy: float | None
     uncompressed: float | None
     compressed: float | None
     difference: float | None             # compressed - uncompressed
     low: float | None                    # 95 % interval of the difference
     high: float | None
-    gain_low: float | None = None        # lower end of the interval of uncompressed - noisy
+    least_gain: float | None = None      # over the noisy input: the worse end of its interval
     utterances: int | None = None        # that count
     undefined: int = 0                   # utterances on which the metric has no value
 
     @property
     def kept(self) -> float | None:
         """Share of the gain over the noisy input that compression left; None unless that gain is certain."""
-        if self.gain_low is None or self.gain_low <= 0:
+        if self.least_gain is None or self.least_gain <= 0:
             return None
         assert self.noisy is not None and self.uncompressed is not None and self.compressed is not None
         return (self.compressed - self.noisy) / (self.uncompressed - self.noisy)
@@ -40,20 +40,23 @@ class Quality:
         low, high = min(known.values(), default=0), max(known.values(), default=0)
         if high <= low:
             return []
-        return [(side, round(100 * (value - low) / (high - low), 2)) for side, value in known.items()]
+        worst = high if self.metric.lower_is_better else low
+        return [(side, round(100 * abs(value - worst) / (high - low), 2)) for side, value in known.items()]
 
 
 def lines(metrics: Mapping[str, Mapping[str, Any]]) -> list[Quality]:
-    """A line per metric of a `Comparison.to_json`, in the order of `words.METRICS`, unknown metrics last."""
-    order = [*words.METRICS, *(name for name in metrics if name not in words.METRICS)]
+    """A line per metric of a `Comparison.to_json`, in the order of `scales.METRICS`, unknown metrics last."""
+    order = [*scales.METRICS, *(name for name in metrics if name not in scales.METRICS)]
     return [_line(name, metrics[name]) for name in order if name in metrics]
 
 
 def _line(name: str, values: Mapping[str, Any]) -> Quality:
+    metric = scales.metric(name)
+    gain = values.get("gain", {}).get("high" if metric.lower_is_better else "low")
     return Quality(
-        words.metric(name),
+        metric,
         **{key: values.get(key) for key in (*SIDES, "difference", "low", "high")},
-        gain_low=values.get("gain", {}).get("low"),
+        least_gain=None if gain is None else metric.worse(gain, 0),
         utterances=values.get("utterances"),
         undefined=values.get("undefined", 0),
     )

@@ -1,36 +1,10 @@
-"""How numbers and names are written for a reader; a missing number is a dash."""
+"""How numbers are written for a reader; a missing number is a dash."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 DASH = "–"  # noqa: RUF001
 MINUS = "\N{MINUS SIGN}"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How one metric is named and written; all of them are better when higher."""
-
-    label: str
-    unit: str = ""
-    decimals: int = 2                    # a difference gets one more
-    meaning: str = ""
-
-
-METRICS = {
-    "pesq_wb": Metric("PESQ-WB", meaning="wide band, 1 to 4.6"),
-    "pesq_nb": Metric("PESQ-NB", meaning="narrow band, 1 to 4.6"),
-    "stoi": Metric("STOI", "%", 1, "intelligibility, 0 to 100 %"),
-    "si_sdr": Metric("SI-SDR", "dB", 2, "signal to distortion, free of scale"),
-    "sdr": Metric("SDR", "dB", 2, "signal to distortion, free of a short filter"),
-    "dnsmos": Metric("DNSMOS", meaning="overall, 1 to 5"),
-}
-
-
-def metric(name: str) -> Metric:
-    """The metric's way of being written; one we do not know is shown under its own name."""
-    return METRICS.get(name, Metric(name))
 
 
 def number(value: float | None, decimals: int = 2) -> str:

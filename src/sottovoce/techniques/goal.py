@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sottovoce import scales
 from sottovoce.errors import RecipeError
 
 UNITS = {"B": 1, "kB": 1000, "KB": 1000, "kiB": 1024, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2}
@@ -17,7 +18,7 @@ class Goal:
     stages: tuple[tuple[str, Any], ...]
     size: str | None = None                                  # "250 kB"
     ratio: float | None = None                               # of the weights as 32-bit floats to the file
-    max_drop: Mapping[str, float] = field(default_factory=dict)     # metric -> largest fall
+    max_drop: Mapping[str, float] = field(default_factory=dict)     # metric -> how much worse it may get
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -44,11 +45,11 @@ class Goal:
                 raise RecipeError(f"max_drop: {metric!r} is not scored here; there are: {', '.join(scored) or 'none'}")
 
     def fallen(self, base: Mapping[str, float], now: Mapping[str, float]) -> str:
-        """The metrics that fell too far, in words; empty if none did. A score that is not a number has fallen."""
-        falls = {metric: base[metric] - now[metric] for metric in self.max_drop}
+        """The metrics that got too much worse, in words; empty if none did. A score that is not a number did."""
         return ", ".join(
-            f"{metric} fell by {fall:.3g}, {self.max_drop[metric]:g} allowed"
-            for metric, fall in falls.items() if not fall <= self.max_drop[metric]
+            f"{name} {'rose' if metric.lower_is_better else 'fell'} by {worse:.3g}, {self.max_drop[name]:g} allowed"
+            for name, metric in ((name, scales.metric(name)) for name in self.max_drop)
+            if not (worse := metric.worse(base[name], now[name])) <= self.max_drop[name]
         )
 
 
