@@ -53,10 +53,15 @@ STAGE_TABLES: dict[str, str] = {
     "half": "",
     "quantize": "bits = 3",
     "activations": 'ranges = "static"\nutterances = 2\nonly = "output.weight"',
+    "l0": 'steps = 12\ntarget = 0.5\ngate_lr = 0.5\nmultiplier_lr = 0.5\nrise = 0.5\nfeatures = "hidden.*"',
     "iterate": 'rounds = 2\nstages = [{ kind = "prune", ratio = 0.3 }, '
                '{ kind = "distill", steps = 3, teacher = "previous", l1 = "auto" }]',
     "budget": 'size = "4 kB"\nrounds = 1\nvalues = 8\nutterances = 2\n'
               'stages = [{ kind = "distill", steps = 3, teacher = "previous" }]',
+}
+
+STAGE_MODELS: dict[str, dict[str, str]] = {      # for stages that are not for every model; else that of `recipe`
+    "l0": {"name": "fdnn", "model": "units = 16\nlayers = 2"},
 }
 
 TASK = """

@@ -40,6 +40,7 @@ from sottovoce.recipe import Recipe, Stage
 from sottovoce.settings import from_table
 from sottovoce.techniques.context import Teacher
 from sottovoce.techniques.distill import Distill
+from sottovoce.techniques.l0 import L0
 from sottovoce.techniques.share import Share
 from sottovoce.techniques.snapshot import Snapshot, restore, snapshot
 from sottovoce.techniques.weights import learned, plain, weights
@@ -306,7 +307,7 @@ def check(recipe: Recipe) -> Iterator[str]:
 
 
 def _fits(model: nn.Module, recipe: Recipe) -> None:
-    """Raises RecipeError for a model that is for another kind of task, or for another sample rate."""
+    """Raises RecipeError for a model of another kind of task, of another sample rate or with other symbols."""
     name, task = recipe.model.name, recipe.task
     takes, given = len(inspect.signature(model.forward).parameters), len(task.example())
     if takes != given:
@@ -314,6 +315,9 @@ def _fits(model: nn.Module, recipe: Recipe) -> None:
     rate = getattr(recipe.model.config, "rate", task.sample_rate)
     if rate != task.sample_rate:
         raise RecipeError(f"model {name}: expected a rate of {task.sample_rate} Hz, as task {task.name}, got {rate}")
+    symbols, wanted = getattr(recipe.model.config, "symbols", 0), len(task.meta.get("symbols", ()))
+    if symbols != wanted:
+        raise RecipeError(f"model {name}: expected {wanted or 'no'} symbols, as task {task.name}, got {symbols or 'none'}")
 
 
 def _all(stages: Sequence[tuple[str, Stage]]) -> Iterator[Stage]:
@@ -324,12 +328,13 @@ def _all(stages: Sequence[tuple[str, Stage]]) -> Iterator[Stage]:
 
 
 def _chosen(stages: Sequence[tuple[str, Stage]], model: nn.Module, within: str = "") -> Iterator[str]:
-    """The weights or modules that each stage is for; raises RecipeError naming the stage that is for none."""
+    """The weights, modules or units that each stage is for; raises RecipeError naming the stage that is for none."""
     for number, (kind, stage) in enumerate(stages, 1):
         place = f"{within}stage {number} ({kind}): "
         try:
             names = [weight.name for weight in weights(model, stage.only)] if hasattr(stage, "only") else []
             names += stage.members(model) if isinstance(stage, Share) else []
+            names += [group.name for group in stage.groups(model)] if isinstance(stage, L0) else []
         except RecipeError as error:
             raise RecipeError(f"{place}{error}") from None
         if names:

@@ -31,12 +31,13 @@ Maker = Callable[..., Made]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Maker:
-    """Runs stages once each: (TOML, seed) -> model and run."""
+    """Runs stages once each: (TOML, seed, kind of the stage that the model is for) -> model and run."""
     lists = tmp_path_factory.mktemp("lists")
 
     @cache
-    def make(stages: str, seed: int = 3) -> Made:
-        run = Run(toy.recipe(stages, lists, seed=seed), tmp_path_factory.mktemp("run"))
+    def make(stages: str, seed: int = 3, kind: str = "") -> Made:
+        recipe = toy.recipe(stages, lists, seed=seed, **toy.STAGE_MODELS.get(kind, {}))
+        run = Run(recipe, tmp_path_factory.mktemp("run"))
         return compress(run), run
 
     return make
@@ -50,7 +51,8 @@ def test_every_stage_is_under_the_laws() -> None:
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_zero_weights_stay_zero(kind: str, before: str, made: Maker) -> None:
-    (first, _), (after, _) = made(BEFORE[before]), made(BEFORE[before] + toy.stage_table(kind))
+    (first, _), (after, _) = (
+        made(stages, kind=kind) for stages in (BEFORE[before], BEFORE[before] + toy.stage_table(kind)))
     for old, new in zip(weights(first), weights(after), strict=True):
         assert old.name == new.name
         zeros = old.value == 0
@@ -60,7 +62,7 @@ def test_zero_weights_stay_zero(kind: str, before: str, made: Maker) -> None:
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_stored_bytes_decode_to_exactly_the_trained_weights(kind: str, before: str, made: Maker) -> None:
-    model, _ = made(BEFORE[before] + toy.stage_table(kind))
+    model, _ = made(BEFORE[before] + toy.stage_table(kind), kind=kind)
     artefact = decode(encode(pack(model)))
     for weight in learned(model):
         stored = artefact.tensors[weight.name].to_array()
@@ -73,7 +75,7 @@ EMPTIED = '[[stages]]\nkind = "prune"\nratio = 0.97\n[[stages]]\nkind = "prune"\
 @pytest.mark.parametrize("before", [*BEFORE, "emptied"])
 @pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_the_file_holds_what_is_left_of_the_trained_weights(kind: str, before: str, made: Maker) -> None:
-    model, run = made({**BEFORE, "emptied": EMPTIED}[before] + toy.stage_table(kind))
+    model, run = made({**BEFORE, "emptied": EMPTIED}[before] + toy.stage_table(kind), kind=kind)
     artefact = load(run.directory / "model.sotto")
     removed, folded = artefact.meta.get("removed", {}), artefact.meta.get("folded", [])
     assert removed or before != "emptied"
@@ -92,7 +94,7 @@ def test_the_file_holds_what_is_left_of_the_trained_weights(kind: str, before: s
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_the_stated_size_is_the_length_of_the_file(kind: str, before: str, made: Maker) -> None:
-    model, run = made(BEFORE[before] + toy.stage_table(kind))
+    model, run = made(BEFORE[before] + toy.stage_table(kind), kind=kind)
     artefact = shrink(pack(model, {"sample_rate": run.task.sample_rate}))
     assert run.rows[-1].bytes == len(encode(artefact))
     shipped = load(run.directory / "model.sotto")
@@ -102,7 +104,7 @@ def test_the_stated_size_is_the_length_of_the_file(kind: str, before: str, made:
 
 @pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_the_same_seed_gives_the_same_bytes(kind: str, made: Maker, tmp_path: Path) -> None:
-    _, one = made(PRUNED + toy.stage_table(kind))
+    _, one = made(PRUNED + toy.stage_table(kind), kind=kind)
     compress(Run(one.recipe, tmp_path))
     assert (tmp_path / "model.sotto").read_bytes() == (one.directory / "model.sotto").read_bytes()
 
@@ -150,7 +152,8 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_bytes(kind: str, events: int,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sottovoce.training.SAVE_SECONDS", 0.0)
     monkeypatch.setattr("sottovoce.training.GOOD_STEPS", 1)
-    _, whole = made(PRUNED + '[[stages]]\nkind = "half"\n' + toy.stage_table(kind) + toy.stage_table("train"))
+    _, whole = made(PRUNED + '[[stages]]\nkind = "half"\n' + toy.stage_table(kind) + toy.stage_table("train"),
+                    kind=kind)
     for _ in range(40):
         try:
             compress(Run(whole.recipe, tmp_path, PowerCut(events)))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sottovoce.models.frontend import BINS
 from sottovoce.models.magnitude import MagnitudeConfig, MagnitudeEnhancer
+from sottovoce.units import Group, Place
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,13 @@ class FdnnEnhancer(MagnitudeEnhancer):
             features = torch.relu(layer(features))
         estimate: Tensor = self.output(features)
         return estimate
+
+    def units(self) -> list[Group]:
+        """The units of each hidden layer: what the next layer takes from one can be scaled."""
+        names = [*(f"hidden.{number}" for number in range(len(self.hidden))), "output"]
+        return [
+            Group(name, "hidden", self.output.in_features, (
+                Place(f"{name}.weight", 0), Place(f"{name}.bias", 0), Place(f"{after}.weight", 1, scaled=True),
+            ))
+            for name, after in itertools.pairwise(names)
+        ]

@@ -7,6 +7,7 @@ from sottovoce.techniques.distill import Distill
 from sottovoce.techniques.half import Half, HalfPrecision
 from sottovoce.techniques.inputs import InputForm
 from sottovoce.techniques.iterate import Iterate
+from sottovoce.techniques.l0 import L0
 from sottovoce.techniques.lsq import Lsq
 from sottovoce.techniques.prune import Mask, Prune
 from sottovoce.techniques.quantize import Quantize
@@ -24,6 +25,7 @@ STAGES: dict[str, type] = {
     "share": Share,
     "quantize": Quantize,
     "activations": Activations,
+    "l0": L0,
     "iterate": Iterate,
     "budget": Budget,
 }
