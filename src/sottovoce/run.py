@@ -317,7 +317,8 @@ def _fits(model: nn.Module, recipe: Recipe) -> None:
         raise RecipeError(f"model {name}: expected a rate of {task.sample_rate} Hz, as task {task.name}, got {rate}")
     symbols, wanted = getattr(recipe.model.config, "symbols", 0), len(task.meta.get("symbols", ()))
     if symbols != wanted:
-        raise RecipeError(f"model {name}: expected {wanted or 'no'} symbols, as task {task.name}, got {symbols or 'none'}")
+        asked = f"expected {wanted or 'no'} symbols, as task {task.name}"
+        raise RecipeError(f"model {name}: {asked}, got {symbols or 'none'}")
 
 
 def _all(stages: Sequence[tuple[str, Stage]]) -> Iterator[Stage]:

@@ -1,5 +1,6 @@
 """Utterances by number: the same from any start, each once an epoch, little padding, and none lost in silence."""
 
+from collections import Counter
 from itertools import islice
 
 import numpy as np
@@ -34,6 +35,14 @@ def test_every_clip_is_an_utterance_or_is_left_out_for_a_reason(found: Transcrib
     assert told[0] == "174 utterances left out: without text" and "felons'" not in told[-1]
     with pytest.raises(DataError, match=r"expected transcribed utterances, got none; .* longer than 0.1 s"):
         _ = Transcribed(found.pool, Phones(), 0.1).utterances
+
+
+def test_signs_that_no_word_has_are_named(found: Transcribed) -> None:
+    strange = Transcribed(found.pool, Phones(), 9.0)
+    strange.unknown.update(["rock'n'42", "stra\u00dfe", "xqzzt", "42"])
+    assert list(strange.complaints())[-1] == "signs unknown: 2 4 \u00df"
+    strange.unknown = Counter(["x'qzzt"])
+    assert list(strange.complaints()) == ["1 words unknown: x'qzzt (1)"]
 
 
 def test_a_batch_is_its_number(speech: Speech) -> None:

@@ -12,6 +12,7 @@ from sottovoce.data.batches import Batch
 from sottovoce.data.utterances import Speaking
 from sottovoce.errors import RecipeError
 from sottovoce.recipe import parse_recipe
+from sottovoce.run import check
 from sottovoce.tasks.lists import Corpus
 from sottovoce.tasks.recognize import Evaluation, Recognize
 
@@ -28,6 +29,25 @@ def task() -> Recognize:
 @pytest.fixture(scope="module")
 def batch(task: Recognize) -> Batch:
     return next(task.batches(seed=0, start=0))
+
+
+SMALL = "layers = 1\nchannels = 8\nheads = 1\nmiddle = 4"
+MISFITS = [                              # units, model, what is said of it
+    ("characters", f'name = "conformer"\n{SMALL}', "expected 29 symbols, .*got 40"),
+    ("phones", 'name = "lstm"\nhidden = 4', "expected 40 symbols, as task recognize, got none"),
+]
+
+
+@pytest.mark.parametrize(("units", "model", "message"), MISFITS)
+def test_a_model_has_the_symbols_of_its_task(units: str, model: str, message: str) -> None:
+    text = f'name = "toy"\n[model]\n{model}\n[task]\nname = "recognize"\nunits = "{units}"\n[task.speech]\npath = "a"\n'
+    with pytest.raises(RecipeError, match=message):
+        list(check(parse_recipe(text + '[[stages]]\nkind = "prune"\nratio = 0.5', "toy.toml", Path())))
+
+
+def test_a_recognizer_does_not_enhance(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="conformer: expected no symbols, as task enhance, got 40"):
+        list(check(toy.recipe(toy.stage_table("prune"), tmp_path, SMALL, name="conformer")))
 
 
 def spoken(task: Recognize, batch: Batch, sure: float) -> torch.Tensor:

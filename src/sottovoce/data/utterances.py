@@ -65,6 +65,8 @@ class Transcribed:
         if self.unknown:
             named = ", ".join(f"{word} ({times})" for word, times in self.unknown.most_common(MOST_NAMED))
             yield f"{len(self.unknown)} words unknown: {named}{', ...' if len(self.unknown) > MOST_NAMED else ''}"
+        if signs := self.vocabulary.unknown(sorted({*"".join(self.unknown)} - {"'"})):        # alone it is no word
+            yield f"signs unknown: {' '.join(signs[:MOST_NAMED])}{' ...' if len(signs) > MOST_NAMED else ''}"
 
     def _written(self, cut: Any) -> Utterance | None:
         words = words_of(" ".join(said.text or "" for said in cut.supervisions))
