@@ -272,15 +272,19 @@ def models() -> None:
 def export(
     model: Existing,
     output: Annotated[Path, typer.Argument(help="an .onnx file")],
+    int8: Annotated[bool, typer.Option("--int8", help="matrix products in 8 bits, of a recognizer")] = False,
 ) -> None:
-    """Write the one-frame ONNX graph with packed weights, in the form of sherpa-onnx's gtcrn slot."""
+    """Write an ONNX file with packed weights, in the form of sherpa-onnx's slots.
+
+    An enhancer, one frame at a time, fits gtcrn; a recognizer, with tokens.txt beside it, zipformer_ctc.
+    """
     try:
         from sottovoce.export.onnx import save_onnx
     except ImportError as error:
         raise SottovoceError(f"{error.name} is not installed; exporting needs: pip install 'sottovoce[onnx]'") from None
     from sottovoce.artefact.file import load
 
-    left = save_onnx(load(model), output)
+    left = save_onnx(load(model), output, int8)
     terminal.say(f"{output}: {output.stat().st_size} bytes")
     for name, reason in left.items():
         terminal.say(f"  not packed: {name}: {reason}")

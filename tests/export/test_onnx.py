@@ -197,7 +197,7 @@ def test_saved_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     before = path.read_bytes()
     assert before == export_onnx(enhancer())
 
-    def refuse(data: bytes, artefact: Artefact) -> None:
+    def refuse(data: bytes, artefact: Artefact, tolerance: float) -> None:
         raise SottovoceError("no")
 
     monkeypatch.setattr("sottovoce.export.onnx.check", refuse)

@@ -18,11 +18,12 @@ ENHANCER = (
 RECOGNIZER = ("model_type", "version", "vocab_size")
 NEWEST_IR, NEWEST_OPSET = 9, 17          # what runtimes on older devices read
 TOLERANCE = 1e-4                         # of the largest value that goes in or comes out
+INT8_TOLERANCE = 0.25                    # more is broken, not rounded
 FRAMES = 12
 UTTERANCES = (61, 38, 3)                 # frames of each; of the last nothing is left
 
 
-def check(data: bytes, artefact: Artefact) -> None:
+def check(data: bytes, artefact: Artefact, tolerance: float = TOLERANCE) -> None:
     """Refuse a file that lacks metadata, is too new for old runtimes, or computes something else.
 
     Raises SottovoceError with the first fault found.
@@ -40,20 +41,20 @@ def check(data: bytes, artefact: Artefact) -> None:
             f"ONNX file: IR version at most {NEWEST_IR} and opset at most {NEWEST_OPSET} wanted, "
             f"got {model.ir_version} and {opset}"
         )
-    compare(data, artefact)
+    compare(data, artefact, tolerance)
 
 
-def compare_frames(data: bytes, artefact: Artefact) -> None:
+def compare_frames(data: bytes, artefact: Artefact, tolerance: float) -> None:
     """Raise SottovoceError unless onnxruntime makes of frames, one by one, what the artefact does."""
     part = inside(artefact)
     frames = noise_bursts(part.frame)
     for number, (ours, wanted) in enumerate(zip(frames_of_onnx(data, frames), part.run(frames), strict=True)):
         error = float(np.abs(ours - wanted).max())
-        if not error <= TOLERANCE * max(np.abs(wanted).max(), np.abs(frames).max()):
+        if not error <= tolerance * max(np.abs(wanted).max(), np.abs(frames).max()):
             raise SottovoceError(f"ONNX file: frame {number} is {error:.2g} away from the artefact's")
 
 
-def compare_utterances(data: bytes, artefact: Artefact) -> None:
+def compare_utterances(data: bytes, artefact: Artefact, tolerance: float) -> None:
     """Raise SottovoceError unless onnxruntime makes of utterances in a batch what the artefact does of each alone."""
     model = recognizer(artefact)
     utterances = [loud_and_soft(frames, model.first.attributes["bins"]) for frames in UTTERANCES]
@@ -62,7 +63,7 @@ def compare_utterances(data: bytes, artefact: Artefact) -> None:
         if ours.shape != wanted.shape:
             raise SottovoceError(f"ONNX file: utterance {number} has {ours.shape}, the artefact's {wanted.shape}")
         error = float(np.abs(ours - wanted).max(initial=0))
-        if not error <= TOLERANCE * np.abs(wanted).max(initial=0):
+        if not error <= tolerance * np.abs(wanted).max(initial=0):
             raise SottovoceError(f"ONNX file: utterance {number} is {error:.2g} away from the artefact's")
 
 

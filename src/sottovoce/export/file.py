@@ -1,7 +1,7 @@
 """What every ONNX file here has in common: versions that old devices read, where it comes from, what is not packed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
@@ -14,8 +14,10 @@ from sottovoce.errors import SottovoceError
 IR_VERSION, OPSET = 8, 13                    # of 2021: all that packed weights need, and old devices read it
 
 
-def file_of(graph: GraphProto, artefact: Artefact, properties: Mapping[str, Any]) -> bytes:
-    """A file with these metadata, and where the model comes from."""
+def file_of(
+    graph: GraphProto, artefact: Artefact, properties: Mapping[str, Any], rounded: Set[str] = frozenset()
+) -> bytes:
+    """A file with these metadata, and where the model comes from; `rounded` as in `not_packed`."""
     model = helper.make_model(
         graph,
         ir_version=IR_VERSION,
@@ -24,7 +26,7 @@ def file_of(graph: GraphProto, artefact: Artefact, properties: Mapping[str, Any]
         producer_version=__version__,
     )
     origin = {f"sottovoce.{key}": artefact.meta[key] for key in ("model", "task", "parameters") if key in artefact.meta}
-    everything = {**properties, **origin, "sottovoce.not_packed": json.dumps(not_packed(artefact))}
+    everything = {**properties, **origin, "sottovoce.not_packed": json.dumps(not_packed(artefact, rounded))}
     helper.set_model_props(model, {key: str(value) for key, value in everything.items()})
     data: bytes = model.SerializeToString(deterministic=True)
     return data
@@ -43,10 +45,13 @@ def port(name: str, shape: tuple[int | str, ...], kind: int = TensorProto.FLOAT)
     return helper.make_tensor_value_info(name, kind, list(shape))
 
 
-def not_packed(artefact: Artefact) -> dict[str, str]:
-    """What an ONNX file holds at full width: tensor name -> how, and why if the artefact says why."""
+def not_packed(artefact: Artefact, rounded: Set[str] = frozenset()) -> dict[str, str]:
+    """What an ONNX file holds at full width: tensor name -> how, and why if the artefact says why.
+
+    Those that are `rounded` to 8 bits are not among them.
+    """
     reasons = artefact.meta.get("not_compressed", {})
-    forms = {name: full_width(stored) for name, stored in artefact.tensors.items()}
+    forms = {name: full_width(stored) for name, stored in artefact.tensors.items() if name not in rounded}
     return {
         name: f"{form} ({reasons[name]})" if name in reasons else form for name, form in forms.items() if form
     }

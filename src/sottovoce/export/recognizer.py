@@ -14,12 +14,15 @@ from onnx import TensorProto
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.features import Features
 from sottovoce.artefact.graph import FEATURES, Node
+from sottovoce.artefact.stored import Dense
 from sottovoce.errors import FormatError, SottovoceError
 from sottovoce.export.builder import GraphBuilder
 from sottovoce.export.file import file_of, port, sample_rate
 from sottovoce.export.inside import Array, Shape, check_operations, floats, through
+from sottovoce.export.int8 import factors, in_int8
 from sottovoce.export.operations import OF_UTTERANCES
 from sottovoce.export.utterances import Frames, Utterances
+from sottovoce.runtime.transcribe import BLANK
 
 BINS = 80
 FILTER_BANKS = {"n_fft": 400, "hop": 160, "bins": BINS, "rate": 16_000, "low": 20.0, "high": 7600.0}
@@ -50,10 +53,13 @@ class Recognizer:
 
     @property
     def symbols(self) -> list[str]:
-        """What each code stands for. Raises SottovoceError unless the file says it of every one, a word each."""
-        symbols, wanted = self.artefact.meta.get("symbols"), self.features[self.output]
-        if not isinstance(symbols, list) or (len(symbols),) != wanted:
-            raise SottovoceError(f"ONNX export: expected a list of {wanted} symbols, got {symbols!r}")
+        """What each code stands for. Raises SottovoceError unless the file says it of every one, the blank first."""
+        symbols, outputs = self.artefact.meta.get("symbols"), self.features[self.output]
+        if not isinstance(symbols, list) or (len(symbols),) != outputs:
+            count = len(symbols) if isinstance(symbols, list) else "no list of them"
+            raise SottovoceError(f"ONNX export: expected symbols for outputs {list(outputs)}, got {count}")
+        if symbols[0] != BLANK:
+            raise SottovoceError(f"ONNX export: expected {BLANK} as the first symbol, got {symbols[0]!r}")
         for symbol in symbols:
             if not isinstance(symbol, str) or symbol.split() != [symbol]:
                 raise SottovoceError(f"ONNX export: expected symbols without white space, got {symbol!r}")
@@ -86,8 +92,8 @@ def recognizer(artefact: Artefact) -> Recognizer:
     return Recognizer(artefact, first, tuple(nodes))
 
 
-def recognizer_file(artefact: Artefact) -> bytes:
-    """The part of the model behind its filter banks, weights packed.
+def recognizer_file(artefact: Artefact, int8: bool = False) -> bytes:
+    """The part of the model behind its filter banks, weights packed, or those of matrix products rounded to 8 bits.
 
     Raises SottovoceError if the graph is not that, has an operation without an ONNX form, or no symbols.
     """
@@ -98,10 +104,12 @@ def recognizer_file(artefact: Artefact) -> bytes:
         "sample_rate": sample_rate(artefact),
         "vocab_size": len(model.symbols),
     }
+    rounded = factors(artefact.graph) if int8 else set()
+    tensors = {name: Dense(of.to_array()) if name in rounded else of for name, of in artefact.tensors.items()}
     builder = GraphBuilder()
     x, count = at_least(builder, "x", prod(node.attributes["size"] for node in model.nodes if node.op == "fold"))
     frames = Frames(builder, count, "x_lens")
-    utterances = Utterances(builder, artefact.tensors, model.features, {model.first.name: x}, frames)
+    utterances = Utterances(builder, tensors, model.features, {model.first.name: x}, frames)
     for node in model.nodes:
         utterances.values[node.name] = OF_UTTERANCES[node.op](utterances, node)
         last = utterances.of(node)
@@ -112,7 +120,8 @@ def recognizer_file(artefact: Artefact) -> bytes:
         [port("log_probs", ("N", "T_out", len(model.symbols))), port("log_probs_len", ("N",), TensorProto.INT64)],
         "utterances",
     )
-    return file_of(graph, artefact, properties)
+    data = file_of(graph, artefact, properties, rounded)
+    return in_int8(data) if int8 else data
 
 
 def at_least(builder: GraphBuilder, x: str, frames: int) -> tuple[str, str]:
