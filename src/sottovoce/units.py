@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -62,3 +63,27 @@ class Cuttable(Divisible, Protocol):
         settings, `config`; it is built as any model is.
         """
         ...
+
+
+def all_kept(groups: Sequence[Group], kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Which units stay, bool [count], by name of every group; all of those that `kept` does not name.
+
+    Raises ValueError for a group that is not there, or not of so many units.
+    """
+    counts = {group.name: group.count for group in groups}
+    for name, keep in kept.items():
+        if name not in counts:
+            raise ValueError(f"kept: the model has no units {name!r}")
+        if keep.dtype != torch.bool or keep.shape != (counts[name],):
+            raise ValueError(f"kept: {name} should be bool [{counts[name]}], got {keep.dtype} {list(keep.shape)}")
+    return {name: kept[name].cpu() if name in kept else torch.ones(count).bool() for name, count in counts.items()}
+
+
+def places_kept(groups: Sequence[Group], kept: Mapping[str, Tensor]) -> dict[tuple[str, int], Tensor]:
+    """Which indices stay, bool, of every (tensor, axis) on which a group lies; `kept` has every group."""
+    found: dict[tuple[str, int], Tensor] = {}
+    for group in groups:
+        for place in group.places:
+            keep = kept[group.name].repeat_interleave(place.each)
+            found[place.tensor, place.axis] = found.get((place.tensor, place.axis), keep) & keep
+    return found

@@ -1,15 +1,19 @@
 """The Conformer (Gulati et al. 2020) in the size that Jiang et al. 2023 prune: speech to symbols, for CTC."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sottovoce.errors import SottovoceError
 from sottovoce.models.attention import Attention
 from sottovoce.models.fbank import Fbank
 from sottovoce.models.frontend import HOP, Affine
 from sottovoce.models.layers import BatchNorm, ChannelNorm, DepthConv, Fold, FrameConv, Take
+from sottovoce.models.removal import tensors_without, units_of
+from sottovoce.units import Group, all_kept
 
 BINS = 80                # of the filter banks
 FOLDED = 2               # frames that become one, twice
@@ -199,3 +203,46 @@ class Conformer(nn.Module):
         for block in self.blocks:
             x = block(x)
         return torch.log_softmax(self.output(x).float(), -1)
+
+    def units(self) -> list[Group]:
+        """What can be removed: heads, middles, convolutions, what a block sees of the stream, the stream's channels.
+
+        Raises SottovoceError where something was removed already.
+        """
+        config = self.config
+        if config.stream is not None or config.blocks:
+            raise SottovoceError("units: expected a whole Conformer, got one of which something was removed")
+        return units_of(config.layers, config.channels, config.heads, config.middle)
+
+    def norms(self, group: str) -> list[ChannelNorm]:
+        """All norms over the stream, for the group of its channels."""
+        return [module for module in self.modules() if isinstance(module, ChannelNorm) and group == "hidden"]
+
+    def without(self, kept: Mapping[str, Tensor]) -> "Conformer":
+        """A smaller model, which computes what this one does with the other units multiplied by 0.
+
+        A part of which only the bias of its last layer would be left goes as a whole, its bias into that of what
+        wrote to the stream before it. Raises ValueError for what is no choice of its units.
+        """
+        groups = self.units()
+        kept = all_kept(groups, kept)
+        if not kept["hidden"].any():
+            raise ValueError("kept: expected one channel of hidden or more, got none")
+        smaller = Conformer(_sizes_of(self.config, kept)).to(self.output.weight.device)
+        tensors = tensors_without(self.state_dict(), groups, kept)
+        smaller.load_state_dict({name: tensors[name] for name in smaller.state_dict()})
+        return smaller.train(self.training)
+
+
+def _sizes_of(config: ConformerConfig, kept: Mapping[str, Tensor]) -> ConformerConfig:
+    """The settings of the model of these units."""
+    left = {name: int(keep.sum()) for name, keep in kept.items()}
+    config = replace(config, stream=None if kept["hidden"].all() else left["hidden"])
+    blocks = []
+    for layer in range(config.layers):
+        block = f"blocks.{layer}"
+        local = int((kept[f"{block}.local"] & kept["hidden"]).sum())
+        blocks.append(BlockSizes(left[f"{block}.attention.heads"], left[f"{block}.before.middle"],
+                                 left[f"{block}.after.middle"], bool(left[f"{block}.convolution"]), local))
+    even = all(block == config.sizes(layer) for layer, block in enumerate(blocks))
+    return config if even else replace(config, blocks=tuple(blocks))
