@@ -279,13 +279,16 @@ def export(
     An enhancer, one frame at a time, fits gtcrn; a recognizer, with tokens.txt beside it, zipformer_ctc.
     """
     try:
-        from sottovoce.export.onnx import save_onnx
+        from sottovoce.export.onnx import TOKENS, recognizes, save_onnx
     except ImportError as error:
         raise SottovoceError(f"{error.name} is not installed; exporting needs: pip install 'sottovoce[onnx]'") from None
     from sottovoce.artefact.file import load
 
-    left = save_onnx(load(model), output, int8)
+    artefact = load(model)
+    left = save_onnx(artefact, output, int8)
     terminal.say(f"{output}: {output.stat().st_size} bytes")
+    if recognizes(artefact):
+        terminal.say(f"{output.with_name(TOKENS)}: its symbols")
     for name, reason in left.items():
         terminal.say(f"  not packed: {name}: {reason}")
 

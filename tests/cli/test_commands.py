@@ -137,6 +137,24 @@ def test_export_writes_onnx(sottovoce: Callable, model: Path, tmp_path: Path) ->
     onnx.checker.check_model(onnx.load(target))
 
 
+@pytest.mark.parametrize("options", [(), ("--int8",)])
+def test_export_writes_a_recognizer_and_its_symbols(options: tuple[str, ...], sottovoce: Callable,
+                                                    tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    from sottovoce.artefact.file import save
+    from sottovoce.packing import pack
+
+    settings, target = toy.RECOGNIZER_SETTINGS["conformer"][1], tmp_path / "there" / "model.onnx"
+    meta = {"sample_rate": 16_000, "symbols": ["<blk>", "a", "b", "c"]}
+    save(pack(toy.built("conformer", settings), meta), tmp_path / "model.sotto")
+    outcome = sottovoce("export", tmp_path / "model.sotto", target, *options)
+    assert (outcome.status, outcome.err) == (0, "")
+    tokens = tmp_path / "there" / "tokens.txt"
+    assert outcome.out.startswith(f"{target}: {target.stat().st_size} bytes\n{tokens}: its symbols\n")
+    assert tokens.read_text() == "<blk> 0\na 1\nb 2\nc 3\n"
+    onnx.checker.check_model(onnx.load(target))
+
+
 def test_the_sample_is_a_sound_corpus(sottovoce: Callable) -> None:
     outcome = sottovoce("data", "summary", toy.ROOT / "sample" / "speech.jsonl")
     assert (outcome.status, outcome.err) == (0, "")

@@ -11,7 +11,7 @@ from sottovoce.export.int8 import factors
 from sottovoce.export.recognizer import TOKENS, recognizer_file, recognizes, tokens
 from sottovoce.files import write_bytes, write_text
 
-__all__ = ["export_onnx", "not_packed", "save_onnx"]
+__all__ = ["TOKENS", "export_onnx", "not_packed", "recognizes", "save_onnx"]
 
 
 def save_onnx(artefact: Artefact, path: Path, int8: bool = False) -> dict[str, str]:
