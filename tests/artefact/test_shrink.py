@@ -409,8 +409,16 @@ def interleaved_block(sketch: Sketch, x: str, size: int) -> tuple[str, int]:
     return sketch.add("slice", x, start=start, stop=5), 5 - start
 
 
+def taking_block(sketch: Sketch, x: str, size: int) -> tuple[str, int]:
+    inner, made = linear_block(sketch, x, size)
+    channels = sketch.random.permutation(made)
+    channels[sketch.random.random(made) < sketch.most_holes / 2] = -1
+    taken = sketch.add("take", inner, channels=channels.tolist())
+    return sketch.add("add", inner, taken) if sketch.random.random() < 0.5 else taken, made
+
+
 BLOCKS: list[Callable[[Sketch, str, int], tuple[str, int]]] = [
-    linear_block, lstm_block, residual_block, depthwise_block, convolution_block, interleaved_block,
+    linear_block, lstm_block, residual_block, depthwise_block, convolution_block, interleaved_block, taking_block,
 ]
 
 
