@@ -11,7 +11,7 @@ LEAST = float(np.finfo(np.float32).min)          # the score of what is not seen
 
 def attention(utterances: Utterances, node: Node) -> str:
     """Values [N, T, C] mixed across the frames of their utterance, as `runtime/attention.py` does."""
-    add, axes, frames = utterances.builder.add, utterances.axes, utterances.of(node)
+    add, axes, frames = utterances.builder.add, utterances.axes, utterances.frames[node.name]
     query, key, value = utterances.inputs(node)
     channels, width = utterances.tensors[node.tensors["position"]].shape
     heads = node.attributes["heads"]
@@ -35,7 +35,7 @@ def attention(utterances: Utterances, node: Node) -> str:
 
 def seen(utterances: Utterances, node: Node) -> str:
     """Which frames a frame sees [N, 1, 1 or T, T]: none of the padding."""
-    add, frames = utterances.builder.add, utterances.of(node)
+    add, frames = utterances.builder.add, utterances.frames[node.name]
     visible = add("Unsqueeze", frames.within, utterances.axes(1, 2))
     for role, op, sign in (("before", "Greater", -1), ("after", "Less", 1)):
         if role in node.attributes:

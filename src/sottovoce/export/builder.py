@@ -26,7 +26,7 @@ class GraphBuilder:
 
     def split(self, value: str, sizes: Sequence[int], names: Sequence[str], axis: int = -1) -> Sequence[str]:
         """Cut an axis of `value` into pieces of the given sizes, known by `names`, which come back."""
-        inputs = [value, self.constant(np.array(sizes, np.int64))]
+        inputs = [value, self.int64(*sizes)]
         self.nodes.append(helper.make_node("Split", inputs, list(names), axis=axis))
         return names
 
@@ -37,6 +37,10 @@ class GraphBuilder:
             name = self.unnamed.setdefault(key, f"constant_{len(self.unnamed)}")
         self.initializers.setdefault(name, numpy_helper.from_array(array, name))
         return name
+
+    def int64(self, *numbers: int) -> str:
+        """A constant [count of the numbers], as axes and sizes are given."""
+        return self.constant(np.array(numbers, np.int64))
 
     def graph(
         self, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto], name: str = "one_frame"
@@ -106,11 +110,11 @@ class GraphBuilder:
             shift += width
         if flat.size == padded.size:
             return total
-        bounds = (self.constant(np.array([edge], np.int64)) for edge in (0, flat.size))
+        bounds = (self.int64(edge) for edge in (0, flat.size))
         return self.add("Slice", total, *bounds)
 
     def reshape(self, value: str, shape: tuple[int, ...], name: str = "") -> str:
-        return self.add("Reshape", value, self.constant(np.array(shape, np.int64)), name=name)
+        return self.add("Reshape", value, self.int64(*shape), name=name)
 
 
 def code_bits(values: int) -> int:

@@ -16,7 +16,7 @@ def conv1d_of_all(utterances: Utterances, node: Node) -> str:
     past = (utterances.tensors[node.tensors["weight"]].shape[2] - 1) * of["dilation"] - after
     if after:
         # What is behind the end of an utterance is zero, not what its padding has become.
-        x = utterances.builder.add("Where", utterances.of(node).within_3d, x, utterances.scalar(0.0))
+        x = utterances.builder.add("Where", utterances.frames[node.name].within_3d, x, utterances.scalar(0.0))
     return along_time(utterances, node, x, past, after)
 
 

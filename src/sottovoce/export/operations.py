@@ -163,7 +163,7 @@ def lstm(frame: Frame, node: Node) -> str:
 
 
 def fold(utterances: Utterances, node: Node) -> str:
-    size, count = node.attributes["size"], utterances.of(node).count
+    size, count = node.attributes["size"], utterances.frames[node.name].count
     whole = utterances.builder.add("Mul", count, utterances.axes(size))
     parts = [utterances.builder.add("Slice", *utterances.inputs(node), utterances.axes(first), whole,
                                     utterances.axes(1), utterances.axes(size)) for first in range(size)]

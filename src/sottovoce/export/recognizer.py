@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-import numpy as np
 from onnx import TensorProto
 
 from sottovoce.artefact import Artefact
@@ -111,10 +110,10 @@ def recognizer_file(artefact: Artefact, int8: bool = False) -> bytes:
     frames = Frames(builder, count, "x_lens")
     utterances = Utterances(builder, tensors, model.features, {model.first.name: x}, frames)
     for node in model.nodes:
+        utterances.enter(node)
         utterances.values[node.name] = OF_UTTERANCES[node.op](utterances, node)
-        last = utterances.of(node)
     builder.add("Identity", utterances.values[model.output], name="log_probs")
-    builder.add("Identity", last.lengths, name="log_probs_len")
+    builder.add("Identity", utterances.frames[model.output].lengths, name="log_probs_len")
     graph = builder.graph(
         [port("x", ("N", "T", BINS)), port("x_lens", ("N",), TensorProto.INT64)],
         [port("log_probs", ("N", "T_out", len(model.symbols))), port("log_probs_len", ("N",), TensorProto.INT64)],
@@ -126,11 +125,11 @@ def recognizer_file(artefact: Artefact, int8: bool = False) -> bytes:
 
 def at_least(builder: GraphBuilder, x: str, frames: int) -> tuple[str, str]:
     """x [N, T, bins] filled up to so many frames, and how many it has: onnxruntime fails where nothing is left."""
-    count = builder.add("Gather", builder.add("Shape", x), builder.constant(np.array([1])))
-    enough = builder.add("Max", count, builder.constant(np.array([frames])))
+    count = builder.add("Gather", builder.add("Shape", x), builder.int64(1))
+    enough = builder.add("Max", count, builder.int64(frames))
     missing = builder.add("Sub", enough, count)
-    before, after = (builder.constant(np.zeros(axes, np.int64)) for axes in (4, 1))
-    return builder.add("Pad", x, builder.add("Concat", before, missing, after, axis=0)), enough
+    edges = builder.add("Concat", builder.int64(0, 0, 0, 0), missing, builder.int64(0), axis=0)
+    return builder.add("Pad", x, edges), enough
 
 
 def tokens(artefact: Artefact) -> str:

@@ -41,7 +41,7 @@ class Scope:
         return self.builder.constant(np.array(value, np.float32))
 
     def axes(self, *axes: int) -> str:
-        return self.builder.constant(np.array(axes, np.int64))
+        return self.builder.int64(*axes)
 
 
 def rearranged(stored: Stored, arrange: Arrangement) -> Stored:

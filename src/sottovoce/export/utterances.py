@@ -21,12 +21,10 @@ class Utterances(Scope):
         super().__init__(builder, tensors, features, values)
         self.frames = dict.fromkeys(values, frames)
 
-    def of(self, node: Node) -> "Frames":
-        """The frames of the node's value."""
-        if node.name not in self.frames:
-            frames = self.frames[node.inputs[0]]
-            self.frames[node.name] = frames.folded(node.attributes["size"]) if node.op == "fold" else frames
-        return self.frames[node.name]
+    def enter(self, node: Node) -> None:
+        """The node's value will have the frames of its input, unless it folds them."""
+        frames = self.frames[node.inputs[0]]
+        self.frames[node.name] = frames.folded(node.attributes["size"]) if node.op == "fold" else frames
 
 
 class Frames:
@@ -41,11 +39,8 @@ class Frames:
 
     def folded(self, size: int) -> "Frames":
         """Those that are left when `size` become one."""
-        count, lengths = (self.builder.add("Div", value, self.whole(size)) for value in (self.count, self.lengths))
-        return Frames(self.builder, count, lengths)
-
-    def whole(self, *numbers: int) -> str:
-        return self.builder.constant(np.array(numbers, np.int64))
+        add, whole = self.builder.add, self.builder.int64(size)
+        return Frames(self.builder, add("Div", self.count, whole), add("Div", self.lengths, whole))
 
     @cached_property
     def numbers(self) -> str:
@@ -56,22 +51,23 @@ class Frames:
     @cached_property
     def within(self) -> str:
         """Whether a frame is of its utterance [N, T]."""
-        return self.builder.add("Less", self.numbers, self.builder.add("Unsqueeze", self.lengths, self.whole(1)))
+        lengths = self.builder.add("Unsqueeze", self.lengths, self.builder.int64(1))
+        return self.builder.add("Less", self.numbers, lengths)
 
     @cached_property
     def within_3d(self) -> str:
         """The same [N, T, 1]."""
-        return self.builder.add("Unsqueeze", self.within, self.whole(2))
+        return self.builder.add("Unsqueeze", self.within, self.builder.int64(2))
 
     @cached_property
     def ahead(self) -> str:
         """How many frames the second is ahead of the first [T, T]."""
-        return self.builder.add("Sub", self.numbers, self.builder.add("Unsqueeze", self.numbers, self.whole(1)))
+        return self.builder.add("Sub", self.numbers, self.builder.add("Unsqueeze", self.numbers, self.builder.int64(1)))
 
     @cached_property
     def row(self) -> str:
         """2 T - 1 [1]."""
-        return self.builder.add("Sub", self.builder.add("Add", self.count, self.count), self.whole(1))
+        return self.builder.add("Sub", self.builder.add("Add", self.count, self.count), self.builder.int64(1))
 
     def sinusoids(self, size: int) -> str:
         """Sines and cosines in turn [2 T, size] of the distances T - 1 down to -T, each pair slower."""
@@ -81,7 +77,7 @@ class Frames:
             quarters = np.pi / 2 * (np.arange(size) % 2)                         # a cosine is a sine ahead of itself
             count, one, less = add("Squeeze", self.count), *(constant(np.array(n, np.int64)) for n in (1, -1))
             steps = add("Range", add("Sub", count, one), add("Sub", less, count), less)
-            steps = add("Unsqueeze", add("Cast", steps, to=TensorProto.DOUBLE), self.whole(1))
+            steps = add("Unsqueeze", add("Cast", steps, to=TensorProto.DOUBLE), self.builder.int64(1))
             angles = add("Add", add("Mul", steps, constant(speeds)), constant(quarters))
             self.distances[size] = add("Cast", add("Sin", angles), to=TensorProto.FLOAT)
         return self.distances[size]
