@@ -20,10 +20,11 @@ MAY = {
     "export": {"artefact", "runtime", "onnx", "onnxruntime"},
     "metrics": {"jiwer", "soxr", "pesq", "pystoi", "fast_bss_eval", "speechmos", "onnxruntime", "scipy"},
     "units": {"torch"},
+    "decoding": {"kaldifst", "kaldi_decoder"},
     "models": {"units", "torch"},
     "data": {"runtime", "torch", "lhotse", "soundfile", "soxr", "scipy", "rich", "pocketsphinx",
              "sentencepiece"},
-    "tasks": {"data", "metrics", "runtime", "torch"},
+    "tasks": {"data", "metrics", "decoding", "runtime", "torch"},
     "training": {"torch", "accelerate"},
     "checkpoints": {"torch", "safetensors"},
     "techniques": {"scales", "training", "units", "ledger", "artefact", "torch"},
@@ -39,7 +40,7 @@ MAY = {
             "typer", "lhotse", "torch"},
 }
 ALWAYS = {"errors", "files", "numpy"}
-NO_TORCH = ("artefact", "runtime", "export", "zoo", "metrics", "report", "errors", "files", "ledger")
+NO_TORCH = ("artefact", "runtime", "export", "zoo", "metrics", "decoding", "report", "errors", "files", "ledger")
 
 
 def room_of(path: Path) -> str:

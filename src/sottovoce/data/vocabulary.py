@@ -131,8 +131,21 @@ def _ending(phone: str) -> tuple[str, ...]:
 
 @lru_cache(1)
 def _dictionary() -> dict[str, tuple[str, ...]]:
-    """Word -> phones, of its first entry: others are named word(2)."""
+    """Word -> phones, of each entry: those after the first are named word(2)."""
     from pocketsphinx import get_model_path
 
     lines = Path(get_model_path("en-us/cmudict-en-us.dict")).read_text(encoding="utf-8").splitlines()
     return {word: tuple(phones) for word, *phones in map(str.split, lines)}
+
+
+def spoken() -> list[tuple[str, list[int]]]:
+    """All entries of the dictionary: words and the codes of their phones, of some words several."""
+    return [(entry.partition("(")[0], [PHONES.index(phone) + 1 for phone in phones])
+            for entry, phones in _dictionary().items()]
+
+
+def trigrams() -> Path:
+    """The English trigram model that comes with the dictionary."""
+    from pocketsphinx import get_model_path
+
+    return Path(get_model_path("en-us/en-us.lm.bin"))

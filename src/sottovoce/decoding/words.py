@@ -1,0 +1,82 @@
+"""Words from log probabilities of symbols, by the best way through a graph that is built once and kept."""
+
+import json
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kaldi_decoder import DecodableCtc, FasterDecoder, FasterDecoderOptions
+from kaldifst import StdVectorFst, get_linear_symbol_sequence
+from numpy.typing import ArrayLike
+
+from sottovoce.decoding.graph import Spoken, build_graph
+from sottovoce.decoding.ngrams import limited, read_ngrams
+from sottovoce.errors import DataError
+from sottovoce.files import write_bytes, write_text
+
+GRAPH, ABOUT = "graph.fst", "graph.json"
+
+
+class WordDecoder:
+    """Finds the words whose symbols and language model together are the most probable."""
+
+    def __init__(
+        self, graph: Any, words: Sequence[str], scale: float = 1.0, beam: float = 16.0, active: int = 7000
+    ) -> None:
+        """`scale` weighs the log probabilities of symbols against those of words.
+
+        Ways stay open that are less than `beam` worse than the best, `active` of them at most.
+        """
+        self._graph, self._words, self._scale = graph, words, scale
+        self._options = FasterDecoderOptions(beam=beam, max_active=active)
+
+    def words(self, log_probabilities: ArrayLike) -> list[str]:
+        """The words of [frames, symbols]; none of no frames."""
+        frames = np.asarray(log_probabilities, np.float32) * np.float32(self._scale)
+        if not len(frames):
+            return []
+        decoder = FasterDecoder(self._graph, self._options)
+        decoder.decode(DecodableCtc(frames))
+        found, best = decoder.get_best_path()
+        if not found:
+            return []
+        _, _, labels, _ = get_linear_symbol_sequence(best)
+        return [self._words[label - 1] for label in labels]
+
+
+def kept_graph(
+    folder: Path, symbols: Sequence[str], spoken: Spoken, model: Path, words: int, ngrams: int
+) -> tuple[Any, list[str]]:
+    """The graph of a folder and its words; built there first, in minutes, where there is none.
+
+    It knows the so many words most frequent of a trigram model that can be spoken, and about so many bigrams and
+    trigrams. Raises DataError for a folder with a graph of other settings, or a model that cannot be read.
+    """
+    about = {"symbols": list(symbols), "model": model.name, "words": words, "ngrams": ngrams}
+    if not (folder / ABOUT).is_file():
+        graph, chosen = _built(len(symbols), spoken, model, words, ngrams)
+        write_bytes(folder / GRAPH, b"")                             # the folder is there, and can be written to
+        graph.write(str(folder / GRAPH))
+        write_text(folder / ABOUT, json.dumps({**about, "vocabulary": chosen}))
+    try:
+        found = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        chosen = found.pop("vocabulary")
+    except (ValueError, LookupError, AttributeError) as error:
+        raise DataError(f"{folder / ABOUT}: expected what a graph is made of, got damaged data ({error})") from None
+    if found != about:
+        other = ", ".join(f"{name} {value}" for name, value in found.items() if name != "symbols")
+        wanted = f"expected a graph of {words} words and {ngrams} ngrams of {model.name}"
+        raise DataError(f"{folder}: {wanted}, got one of {other}; choose another folder or remove it")
+    return StdVectorFst.read(str(folder / GRAPH)), chosen
+
+
+def _built(symbols: int, spoken: Spoken, path: Path, words: int, ngrams: int) -> tuple[Any, list[str]]:
+    model = read_ngrams(path)
+    sound = {word for word, _ in spoken}
+    frequent = (model.words[place] for place in np.argsort(-model.orders[0].log_p, kind="stable"))
+    chosen = list(islice((word for word in frequent if word in sound), words))
+    small = limited(model, chosen, ngrams)
+    del model                                                        # what follows needs the memory
+    return build_graph(symbols, spoken, small), list(small.words)
