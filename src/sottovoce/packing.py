@@ -252,6 +252,7 @@ _MODULES: dict[type[nn.Module], _Emit] = {           # a subclass before what it
     nn.Linear: _linear,
     nn.LSTM: _lstm,
     nn.Dropout: _nothing,
+    layers.SpecAugment: _nothing,
     nn.Identity: _nothing,
     Static: _module("quantize", bits=lambda form: int(form.bits), low=lambda form: float(form.low),
                     high=lambda form: float(form.high)),

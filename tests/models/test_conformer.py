@@ -94,7 +94,7 @@ def test_a_causal_block_without_a_right_context_sees_nothing_to_come() -> None:
     ({"channels": 10, "heads": 4}, "channels must be even and a multiple of 4 heads, got 10"),
     ({"kernel": 4}, "kernel must be odd, got 4"),
     ({"left": -2}, "left must be -1..65536, got -2"),
-    ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
+    ({"dropout": 1.0}, "dropout and gap must be at least 0 and below 1"),
     ({"stream": 513}, "stream must be 1..512, got 513"),
     ({"layers": 3, "blocks": [WHOLE] * 2}, "blocks must be one for each of 3 layers, got 2"),
     ({"layers": 2, "blocks": [WHOLE, WHOLE | {"heads": 9}]}, r"blocks\[1\]: heads must be 0..8, got 9"),

@@ -12,6 +12,7 @@ from sottovoce.models.layers import (
     FrameConvTranspose,
     GlobalNorm,
     Prelu,
+    SpecAugment,
     Take,
     TimeConv,
 )
@@ -109,3 +110,18 @@ def test_a_prelu_and_its_gradients_are_torchs() -> None:
         layer(x).square().sum().backward()
     assert torch.equal(ours(one), theirs(two)) and torch.allclose(one.grad, two.grad)
     assert torch.allclose(ours.weight.grad, theirs.weight.grad)
+
+
+@pytest.mark.parametrize(("bands", "band", "gaps", "gap"),
+                         [(2, 27, 10, 0.05), (1, 80, 0, 0.0), (0, 0, 3, 0.5), (0, 9, 0, 0.1)])
+def test_training_hides_whole_stripes_and_nothing_else(bands: int, band: int, gaps: int, gap: float) -> None:
+    layer, image = SpecAugment(bands, band, gaps, gap), 1 + torch.rand(20, 90, 80, 1)
+    seen = layer(image)
+    hidden = seen[..., 0] == 0
+    frames, bins = hidden.all(2), hidden.all(1)
+    assert torch.equal(hidden, frames[:, :, None] | bins[:, None])
+    assert torch.equal(seen[~hidden], image[~hidden])
+    assert frames.sum(1).max() <= gaps * int(gap * 90) or bins.all(1).any()
+    assert bins.sum(1).max() <= bands * band
+    assert hidden.any() == bool(bands * band or gaps * gap)
+    assert torch.equal(layer.eval()(image), image)

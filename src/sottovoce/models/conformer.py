@@ -11,7 +11,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.models.attention import Attention
 from sottovoce.models.fbank import Fbank
 from sottovoce.models.frontend import HOP, Affine
-from sottovoce.models.layers import BatchNorm, ChannelNorm, DepthConv, Fold, FrameConv, Take
+from sottovoce.models.layers import BatchNorm, ChannelNorm, DepthConv, Fold, FrameConv, SpecAugment, Take
 from sottovoce.models.removal import tensors_without, units_of
 from sottovoce.units import Group, all_kept
 
@@ -53,21 +53,25 @@ class ConformerConfig:
     right: int = -1                  # frames after its own that attention sees; -1: all
     causal: bool = False             # the convolutions of the blocks see no later frames
     dropout: float = 0.1             # of what each part adds, in training
+    bands: int = 2                   # stripes of the filter banks that are hidden, in training (SpecAugment),
+    band: int = 27                   # each of so many at most
+    gaps: int = 10                   # stretches of frames that are hidden, in training,
+    gap: float = 0.05                # each such a share of the utterance at most
     stream: int | None = None        # channels that are left between the parts; None: all
     blocks: tuple[BlockSizes, ...] = ()      # what each block has left; empty: everything
 
     def __post_init__(self) -> None:
         for name, least, most in (("symbols", 2, 65536), ("layers", 1, 64), ("channels", 2, 16384), ("heads", 1, 64),
                                   ("middle", 1, 16384), ("kernel", 1, 255), ("images", 1, 4096), ("left", -1, 65536),
-                                  ("right", -1, 65536)):
+                                  ("right", -1, 65536), ("bands", 0, BINS), ("band", 0, BINS), ("gaps", 0, 1024)):
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be {least}..{most}, got {getattr(self, name)}")
         if self.channels % self.heads or self.channels % 2:
             raise ValueError(f"channels must be even and a multiple of {self.heads} heads, got {self.channels}")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got {self.kernel}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+        if not (0 <= self.dropout < 1 and 0 <= self.gap < 1):
+            raise ValueError(f"dropout and gap must be at least 0 and below 1, got {self.dropout} and {self.gap}")
         if self.stream is not None and not 1 <= self.stream <= self.channels:
             raise ValueError(f"stream must be 1..{self.channels}, got {self.stream}")
         # Of a file they come as JSON values.
@@ -187,6 +191,7 @@ class Conformer(nn.Module):
         self.config = config
         self.fbank = Fbank(BINS)
         self.scale = Affine(0.25, 1.75)                  # speech has a mean of -7 and a deviation of 4
+        self.augment = SpecAugment(config.bands, config.band, config.gaps, config.gap)
         self.fold_1, self.fold_2 = Fold(FOLDED), Fold(FOLDED)
         self.conv_1 = FrameConv(FOLDED, config.images, (2, 3), stride=2, pad=1)
         self.conv_2 = FrameConv(FOLDED * config.images, config.images, (2, 3), stride=2, pad=1)
@@ -196,7 +201,7 @@ class Conformer(nn.Module):
         self.output = nn.Linear(config.width, config.symbols)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        image = self.scale(self.fbank(waveform)).unsqueeze(-1)                   # [batch, frames, bins, 1]
+        image = self.augment(self.scale(self.fbank(waveform)).unsqueeze(-1))     # [batch, frames, bins, 1]
         image = torch.relu(self.conv_1(self.fold_1(image)))
         image = torch.relu(self.conv_2(self.fold_2(image)))                      # [batch, frames / 4, bins / 4, images]
         x = self.dropout(self.enter(image.flatten(-2)))

@@ -200,3 +200,33 @@ class _Slope(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         to_x = torch.ops.aten.leaky_relu_backward(gradients[0], x, float(weight), False)
         return to_x, (gradients[0] * x.clamp_max(0)).sum(dtype=weight.dtype).view(1)
+
+
+class SpecAugment(nn.Module):
+    """In training, stripes of bins and of frames of [B, T, F, 1] that are 0, drawn for each utterance.
+
+    `bands` stripes of at most `band` bins, `gaps` stripes of at most the share `gap` of the frames. Source: Park et al.
+    2019; widths that grow with the utterance as in Park et al. 2020.
+    """
+
+    def __init__(self, bands: int, band: int, gaps: int, gap: float) -> None:
+        super().__init__()
+        self.bands, self.band, self.gaps, self.gap = bands, band, gaps, gap
+
+    def forward(self, image: Tensor) -> Tensor:
+        if not self.training:
+            return image
+        batch, frames, bins = image.shape[:3]
+        silent = _stripes(batch, frames, self.gaps, int(self.gap * frames), image)[:, :, None]
+        deaf = _stripes(batch, bins, self.bands, min(self.band, bins), image)[:, None]
+        return image.masked_fill((silent | deaf)[..., None], 0.0)
+
+
+def _stripes(batch: int, size: int, count: int, most: int, like: Tensor) -> Tensor:
+    """Places [batch, size] within any of `count` stripes, each 0 to `most` wide and anywhere."""
+    widths, starts = torch.rand(2, batch, count, 1, device=like.device)
+    widths = (widths * (most + 1)).floor()
+    starts = (starts * (size - widths + 1)).floor()
+    places = torch.arange(size, device=like.device)
+    within: Tensor = ((places >= starts) & (places < starts + widths)).any(1)
+    return within
