@@ -11,10 +11,11 @@ import toy
 from sottovoce.data.batches import Batch
 from sottovoce.data.utterances import Speaking
 from sottovoce.errors import RecipeError
+from sottovoce.metrics.statistics import means
 from sottovoce.recipe import parse_recipe
 from sottovoce.run import check
 from sottovoce.tasks.lists import Corpus
-from sottovoce.tasks.recognize import Evaluation, Recognize
+from sottovoce.tasks.recognize import Decoder, Evaluation, Recognize
 
 SAMPLE = toy.ROOT / "sample" / "speech.jsonl"
 
@@ -89,6 +90,21 @@ def test_a_right_transcript_has_no_errors_and_none_has_all(task: Recognize, unit
     assert set(spelling.groups("dev")) == {"librispeech-train-clean-100", "librispeech-test-other"}
 
 
+def test_words_are_scored_beside_phones(task: Recognize, tmp_path: Path) -> None:
+    spelling = replace(task, decoder=Decoder(tmp_path / "graph", words=2000, ngrams=20_000))
+    heard = [[code for symbol in utterance.codes for code in (0, symbol)] for utterance in spelling.utterances("dev")]
+    answers = iter(heard)
+
+    def oracle(waveform: np.ndarray) -> np.ndarray:
+        return np.log(0.95 * np.eye(40)[next(answers)] + 0.05 / 40)
+
+    scores = spelling.scores(oracle, "dev")
+    assert [list(score) for score in scores] == [["per", "wer"]] * 4 and all(score["per"] == 0 for score in scores)
+    assert 0 < means(scores)["wer"] < 60                                        # some words are not in so small a graph
+    assert spelling.scores(None, "dev") == [{"per": 100.0, "wer": 100.0}] * 4
+    assert list(spelling.check())[-1] == f"decoder: 2002 words in {tmp_path}/graph"
+
+
 def test_fixed_batches_are_the_list(task: Recognize) -> None:
     batches = list(task.fixed("dev"))
     lengths = sorted(int(length) for batch in batches for length in batch.targets[0])
@@ -110,6 +126,9 @@ BAD = {
     "seconds = 0": "task: seconds and most_seconds must be above 0",
     "speaking = { speed = [1.1, 0.9] }": "task: speaking: speed must be",
     'dev = { speech = { path = "b" }, count = 0 }': "task: dev: count must be at least 1",
+    'units = "characters"\ndecoder = { graph = "g" }': 'task: decoder: expected units "phones", .* got "characters"',
+    'decoder = { graph = "g", words = 0 }': "task: decoder: words, ngrams and active must be at least 1",
+    'decoder = { graph = "g", scale = 0 }': "task: decoder: scale and beam must be above 0",
 }
 
 

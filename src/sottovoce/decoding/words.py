@@ -23,13 +23,13 @@ class WordDecoder:
     """Finds the words whose symbols and language model together are the most probable."""
 
     def __init__(
-        self, graph: Any, words: Sequence[str], scale: float = 1.0, beam: float = 16.0, active: int = 7000
+        self, graph: Any, vocabulary: Sequence[str], scale: float = 1.0, beam: float = 16.0, active: int = 7000
     ) -> None:
         """`scale` weighs the log probabilities of symbols against those of words.
 
         Ways stay open that are less than `beam` worse than the best, `active` of them at most.
         """
-        self._graph, self._words, self._scale = graph, words, scale
+        self.vocabulary, self._graph, self._scale = vocabulary, graph, scale
         self._options = FasterDecoderOptions(beam=beam, max_active=active)
 
     def words(self, log_probabilities: ArrayLike) -> list[str]:
@@ -43,7 +43,7 @@ class WordDecoder:
         if not found:
             return []
         _, _, labels, _ = get_linear_symbol_sequence(best)
-        return [self._words[label - 1] for label in labels]
+        return [self.vocabulary[label - 1] for label in labels]
 
 
 def kept_graph(

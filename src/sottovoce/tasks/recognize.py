@@ -1,11 +1,12 @@
 """Recognition: speech in, log probabilities of symbols out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,11 +14,14 @@ from torch import Tensor
 from sottovoce.data.batches import Batch, numbered_batches
 from sottovoce.data.pool import RATE, Pool
 from sottovoce.data.utterances import Speaking, Speech, Transcribed, Utterance, cut, padded
-from sottovoce.data.vocabulary import Units, Vocabulary, vocabulary
+from sottovoce.data.vocabulary import Units, Vocabulary, spoken, trigrams, vocabulary
 from sottovoce.errors import RecipeError
 from sottovoce.metrics.recognition import error_rate
 from sottovoce.runtime.transcribe import greedy, text_of
 from sottovoce.tasks.lists import Array, Corpus, Split, check_loading
+
+if TYPE_CHECKING:
+    from sottovoce.decoding.words import WordDecoder
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,35 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"count must be at least 1, got {self.count}")
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How words are found from phones: by a graph of the dictionary and the trigram model of pocketsphinx."""
+
+    graph: Path                                          # folder that it is kept in; built there if it is not yet
+    words: int = 20_000                                  # of the graph, the most frequent ones
+    ngrams: int = 1_000_000                              # bigrams and trigrams of it, about, those that matter most
+    scale: float = 1.0                                   # of the log probabilities of phones to those of words
+    beam: float = 16.0                                   # how much worse than the best a way may be and stay open
+    active: int = 7000                                   # ways at most that stay open
+
+    def __post_init__(self) -> None:
+        if min(self.words, self.ngrams, self.active) < 1:
+            raise ValueError("words, ngrams and active must be at least 1, "
+                             f"got {self.words}, {self.ngrams} and {self.active}")
+        if not (self.scale > 0 and self.beam > 0):
+            raise ValueError(f"scale and beam must be above 0, got {self.scale} and {self.beam}")
+
+    def ready(self, symbols: Sequence[str]) -> "WordDecoder":
+        """It at work, with its graph; raises RecipeError where it is not installed."""
+        try:
+            from sottovoce.decoding.words import WordDecoder, kept_graph
+        except ImportError as error:
+            needed = "finding words needs: pip install 'sottovoce[recognition]'"
+            raise RecipeError(f"task: decoder: {error.name} is not installed; {needed}") from None
+        graph, words = kept_graph(self.graph, symbols, spoken(), trigrams(), self.words, self.ngrams)
+        return WordDecoder(graph, words, self.scale, self.beam, self.active)
 
 
 @dataclass(frozen=True)
@@ -46,6 +79,7 @@ class Recognize:
     workers: int = 1                                     # processes that make batches
     dev: Evaluation | None = None                        # scored after every stage
     test: Evaluation | None = None                       # scored at the end
+    decoder: Decoder | None = None                       # scores word errors too, of units "phones"
 
     name: ClassVar[str] = "recognize"
     given: ClassVar[str] = "nothing"                     # without a model nothing is understood
@@ -54,6 +88,8 @@ class Recognize:
     def __post_init__(self) -> None:
         if (self.units == "pieces") != (self.pieces is not None):
             raise ValueError(f'pieces: expected a model for units "pieces" and no others, got units "{self.units}"')
+        if self.decoder is not None and self.units != "phones":
+            raise ValueError(f'decoder: expected units "phones", of which it makes words, got "{self.units}"')
         if not (self.seconds > 0 and self.most_seconds > 0):
             raise ValueError(f"seconds and most_seconds must be above 0, got {self.seconds} and {self.most_seconds}")
         check_loading(1, self.workers)
@@ -70,6 +106,11 @@ class Recognize:
     def meta(self) -> Mapping[str, Any]:
         """What a file of a model has to say for it to be used."""
         return {"symbols": list(self.vocabulary.symbols)}
+
+    @cached_property
+    def words(self) -> "WordDecoder | None":
+        """What finds words, if the recipe has it."""
+        return None if self.decoder is None else self.decoder.ready(self.vocabulary.symbols)
 
     @cached_property
     def transcribed(self) -> Transcribed:
@@ -123,9 +164,9 @@ class Recognize:
             yield padded([_read(self.lists[split].pool, utterance) for utterance in chosen], chosen)
 
     def scores(self, model: Callable[..., Array] | None, split: Split) -> list[dict[str, float]]:
-        """Error rates of the greedy transcript of every utterance of a list; without a model nothing is understood.
+        """Error rates of the greedy transcript of every utterance of a list, and of the words that a decoder finds.
 
-        Empty for a dev list that the recipe does not have.
+        Without a model nothing is understood. Empty for a dev list that the recipe does not have.
         """
         if split == "dev" and self.dev is None:
             return []
@@ -133,9 +174,11 @@ class Recognize:
         pool = self.lists[split].pool
         found: list[dict[str, float]] = []
         for utterance in utterances:
-            heard = [] if model is None else greedy(model(_read(pool, utterance)))
-            texts = text_of(heard, symbols), text_of(utterance.codes, symbols)
+            heard = np.zeros((0, len(symbols)), np.float32) if model is None else model(_read(pool, utterance))
+            texts = text_of(greedy(heard), symbols), text_of(utterance.codes, symbols)
             found.append({metric: error_rate(metric, *texts) for metric in self.vocabulary.metrics})
+            if self.words is not None:
+                found[-1]["wer"] = error_rate("wer", " ".join(self.words.words(heard)), utterance.text)
         return found
 
     def groups(self, split: Split) -> list[str]:
@@ -145,11 +188,13 @@ class Recognize:
         return [str((cut.custom or {}).get("corpus", "all")) for cut in cuts]
 
     def check(self) -> Iterator[str]:
-        """What there is to train on and to score, and what was left out, in words."""
+        """What there is to train on and to score, and what was left out, in words; builds the decoder's graph."""
         for side, transcribed in (("speech", self.transcribed), *self.lists.items()):
             seconds = sum(utterance.seconds for utterance in transcribed.utterances)
             yield f"{side}: {len(transcribed.utterances)} transcribed utterances, {seconds / 3600:.2f} h"
             yield from (f"{side}: {complaint}" for complaint in transcribed.complaints())
+        if self.decoder is not None and self.words is not None:
+            yield f"decoder: {len(self.words.vocabulary)} words in {self.decoder.graph}"
 
     def example(self) -> tuple[Tensor, ...]:
         return (torch.zeros(1, self.sample_rate),)
