@@ -53,7 +53,7 @@ STAGE_TABLES: dict[str, str] = {
     "half": "",
     "quantize": "bits = 3",
     "activations": 'ranges = "static"\nutterances = 2\nonly = "output.weight"',
-    "l0": 'steps = 12\ntarget = 0.5\ngate_lr = 0.5\nmultiplier_lr = 0.5\nrise = 0.5\nfeatures = "hidden.*"',
+    "l0": 'steps = 16\ntarget = 0.5\ngate_lr = 0.9\nmultiplier_lr = 0.9\nrise = 0.1\nfeatures = "hidden.*"',
     "iterate": 'rounds = 2\nstages = [{ kind = "prune", ratio = 0.3 }, '
                '{ kind = "distill", steps = 3, teacher = "previous", l1 = "auto" }]',
     "budget": 'size = "4 kB"\nrounds = 1\nvalues = 8\nutterances = 2\n'

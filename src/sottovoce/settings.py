@@ -46,6 +46,8 @@ def suggestion(name: str, known: Any) -> str:
 def _value(kind: Any, value: Any, where: str, base: Path) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:        # of JSON; TOML has none
+            return None
         words = [word for part in arguments if get_origin(part) is Literal for word in get_args(part)]
         if value in words:
             return value

@@ -20,7 +20,7 @@ MOST = 0.999                         # probability of a gate to be open, or clos
 
 
 class Gates(nn.Module):
-    """The gates of a group, [count] values in 0..1: drawn once a step in training, elsewhere the middle of each.
+    """The gates of a group, [count] values in 0..1: drawn once a step in training, else the median of each while open.
 
     A gate is open, which is above 0, with probability sigmoid(log alpha - temperature * log(-l / r)).
     """
@@ -45,7 +45,7 @@ class Gates(nn.Module):
         self._narrow(self() > 0)
 
     def forward(self) -> Tensor:
-        noise = self.drawn if self.training else 0.0
+        noise = self.drawn if self.training else torch.logit(1 - self.open() / 2, eps=1e-6)
         return (torch.sigmoid((self.log_alpha + noise) / self.temperature) * (HIGH - LOW) + LOW).clamp(0, 1)
 
     def open(self) -> Tensor:
@@ -56,13 +56,12 @@ class Gates(nn.Module):
     def settle(self) -> Tensor:
         """Close the less open gates for good, so that as many stay as are expected to be open; which, bool [count].
 
-        One whose middle is 0 is closed as well: what it scales would be 0.
+        Of channels that norms go over one stays, whatever is expected.
         """
         self.eval()
-        count = round(float(self.open().sum()))
+        count = max(round(float(self.open().sum())), bool(self.norms))
         kept = torch.zeros_like(self.log_alpha, dtype=torch.bool)
         kept[self.log_alpha.argsort(descending=True, stable=True)[:count]] = True
-        kept &= self() > 0
         self.log_alpha[~kept] = -torch.inf
         self._narrow(kept)
         return kept

@@ -108,11 +108,11 @@ class L0:
 
             def loss(outputs: Any, batch: Any) -> Tensor:
                 value: Tensor = run.task.loss(outputs, batch) + constraint()
-                if not self.features:
-                    return value
-                with torch.no_grad():
-                    forward(teacher.to(batch.inputs[0].device), batch.inputs, self.precision)
-                return value + self.feature_weight * distance()
+                if self.features:
+                    with torch.no_grad():
+                        forward(teacher.to(batch.inputs[0].device), batch.inputs, self.precision)
+                    value = value + self.feature_weight * distance()
+                return value
 
             fitted = run.fit(Beside(model, constraint, distance), loss, self.schedule)
         if fitted.setbacks:
