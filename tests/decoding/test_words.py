@@ -84,6 +84,9 @@ def test_a_graph_is_built_once_and_for_its_settings(tmp_path: Path, monkeypatch:
     assert WordDecoder(graph, vocabulary).words(np.log(0.9 * np.eye(40)[path] + 0.0025)) == said
     with pytest.raises(DataError, match=r"expected a graph of 300 words and 2000 ngrams .* got one of .* words 200"):
         kept_graph(tmp_path / "graph", *made, 300, 2000)
+    (tmp_path / "graph" / "graph.fst").write_bytes(b"nonsense")
+    with pytest.raises(DataError, match=r"graph.fst: expected a graph, got damaged data"):
+        kept_graph(tmp_path / "graph", *made, 200, 2000)
     (tmp_path / "graph" / "graph.json").write_text("{}")
     with pytest.raises(DataError, match="got damaged data"):
         kept_graph(tmp_path / "graph", *made, 200, 2000)

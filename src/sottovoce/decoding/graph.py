@@ -66,12 +66,11 @@ def _grammar(model: Ngrams, back: int) -> Iterator[Arc]:
     goes_on[bi.codes[:, 0]] = True
     of_word = np.where(goes_on, np.cumsum(goes_on), 0)                                       # 0: no history
     of_pair = of_word.max() + 1 + np.arange(len(pairs))
-    after = [of_word[uni.codes[:, 0]], of_word[bi.codes[:, 1]], of_word[tri.codes[:, 2]]]
-    after[1][pairs] = of_pair
+    after_pair = of_word[bi.codes[:, 1]]
+    after_pair[pairs] = of_pair
     at, known = model.places(tri.codes[:, 1:])
-    further = np.minimum(np.searchsorted(pairs, at), max(len(pairs) - 1, 0))
-    further_known = known & (pairs[further] == at) if len(pairs) else known
-    after[2] = np.where(further_known, of_pair[further] if len(pairs) else 0, after[2])
+    after = [of_word, after_pair, of_word[tri.codes[:, 2]]]
+    after[2][known] = after_pair[at[known]]
     before = [np.zeros(size, np.int64), of_word[bi.codes[:, 0]], of_pair[at_pair]]
     start, end = model.words.index(START), model.words.index(END)
     first = int(of_word[start])

@@ -52,7 +52,7 @@ def kept_graph(
     """The graph of a folder and its words; built there first, in minutes, where there is none.
 
     It knows the so many words most frequent of a trigram model that can be spoken, and about so many bigrams and
-    trigrams. Raises DataError for a folder with a graph of other settings, or a model that cannot be read.
+    trigrams. Raises DataError for a graph of other settings or a damaged one, or a model that cannot be read.
     """
     about = {"symbols": list(symbols), "model": model.name, "words": words, "ngrams": ngrams}
     if not (folder / ABOUT).is_file():
@@ -69,7 +69,9 @@ def kept_graph(
         other = ", ".join(f"{name} {value}" for name, value in found.items() if name != "symbols")
         wanted = f"expected a graph of {words} words and {ngrams} ngrams of {model.name}"
         raise DataError(f"{folder}: {wanted}, got one of {other}; choose another folder or remove it")
-    return StdVectorFst.read(str(folder / GRAPH)), chosen
+    if (graph := StdVectorFst.read(str(folder / GRAPH))) is None:
+        raise DataError(f"{folder / GRAPH}: expected a graph, got damaged data; remove its folder to build it anew")
+    return graph, chosen
 
 
 def _built(symbols: int, spoken: Spoken, path: Path, words: int, ngrams: int) -> tuple[Any, list[str]]:
