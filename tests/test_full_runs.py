@@ -89,7 +89,7 @@ def test_the_list_holds_every_run_that_a_table_has_a_row_for() -> None:
     enhancers = [f"{model}-{variant}" for variant in variants for model in models]
     ablations = [f"gcrn-{variant}" for variant in ("no-distill", "dense-teacher", "one-shot", "global")]
     assert sorted(run.name for run in LISTED.runs) == sorted(
-        [*enhancers, *ablations, *extraction.names(), "wase-separate"])
+        [*enhancers, *ablations, *extraction.names(), "lstm-start", "lstm-small-start", "wase-separate"])
 
 
 @pytest.mark.parametrize("run", LISTED.runs, ids=lambda run: run.name)

@@ -41,7 +41,7 @@ def record(queue: Queue, run: FullRun) -> Path:
     path = queue.results / f"{run.name}.json"
     before = _stored(queue, run) if path.is_file() else {}
     made = before if before.get("model_sha256") == digest else {"commit": _commit(), "environment": environment()}
-    hours = steps * recipe.task.batch * recipe.task.mixing.seconds / 3600
+    hours = steps * recipe.task.step_seconds / 3600
     result = {
         "name": run.name, "model": run.model, "variant": run.variant, "kind": run.kind,
         "command": f"python benchmarks/full_runs.py one {run.name}",

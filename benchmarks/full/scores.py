@@ -19,14 +19,14 @@ def scores_of(queue: Queue, run: FullRun) -> Scores:
     """Of the run's model.sotto, run without torch."""
     model = queue.directory(run) / "model.sotto"
     task = queue.recipe(run).task
-    of = {**_list(task), "model": _digest(model)}
+    of = {**task.identity("test"), "model": _digest(model)}
     return _kept(queue.directory(run) / "test.json", of, lambda: task.scores(Session(load(model)).run, "test"))
 
 
 def input_scores(queue: Queue, run: FullRun) -> Scores:
     """Of the mixtures of the run's test list as they are; all runs with that list share them."""
     task = queue.recipe(run).task
-    of = _list(task)
+    of = task.identity("test")
     return _kept(queue.work / f"{task.given}-{of['list'][:12]}.json", of, lambda: task.scores(None, "test"))
 
 
@@ -35,15 +35,9 @@ def swaps(queue: Queue, run: FullRun) -> dict[str, float] | None:
     if run.kind != "teacher":
         return None
     model, task = queue.directory(run) / "model.sotto", queue.recipe(run).task
-    of = {**_list(task), "model": _digest(model)}
+    of = {**task.identity("test"), "model": _digest(model)}
     scores = _kept(queue.directory(run) / "swaps.json", of, lambda: task.swaps(Session(load(model)).run, "test"))
     return means(scores)
-
-
-def _list(task: Any) -> dict[str, Any]:
-    evaluation = task.evaluation("test")
-    _ = evaluation.mixtures              # draws the list if it is not there
-    return {"list": _digest(evaluation.plans), "metrics": list(evaluation.metrics)}
 
 
 def _digest(path: Path) -> str:

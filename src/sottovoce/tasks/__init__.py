@@ -33,6 +33,11 @@ class Task(Protocol):
         """What a file of a model has to say for it to be used."""
         ...
 
+    @property
+    def step_seconds(self) -> float:
+        """Seconds of audio that a step of training hears."""
+        ...
+
     def batches(self, seed: int, start: int, stride: int) -> Iterator[Batch]:
         """Training batches without end, from batch number `start`; the same seed gives the same sequence."""
         ...
@@ -54,6 +59,10 @@ class Task(Protocol):
 
         The model maps numpy arrays of one utterance to numpy arrays: torch or a file, the scores do not care.
         """
+        ...
+
+    def identity(self, split: Split) -> Mapping[str, Any]:
+        """What the scores of a fixed list depend on beside the model, JSON values."""
         ...
 
     def groups(self, split: Split) -> list[str]:

@@ -90,7 +90,7 @@ class Enhance(ListTask[Evaluation]):
     def __post_init__(self) -> None:
         if not self.snr_weight >= 0:
             raise ValueError(f"snr_weight must not be negative, got {self.snr_weight}")
-        check_loading(self.batch, self.workers)
+        check_loading(self.workers, self.batch)
 
     @cached_property
     def mixer(self) -> Mixer:

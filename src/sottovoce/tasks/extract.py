@@ -108,7 +108,7 @@ class Extract(ListTask[TalkerList]):
             raise ValueError(f"rate must be 8000 or 16000, got {self.rate}")
         if not self.endpoint_weight >= 0:
             raise ValueError(f"endpoint_weight must not be negative, got {self.endpoint_weight}")
-        check_loading(self.batch, self.workers)
+        check_loading(self.workers, self.batch)
 
     @property
     def sample_rate(self) -> int:

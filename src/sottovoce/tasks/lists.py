@@ -1,5 +1,6 @@
 """What tasks on mixtures have in common: corpora to draw from, and fixed lists of mixtures to be scored on."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,7 @@ class ListTask(Generic[AnyList]):
     output should be.
     """
 
+    mixing: Any                                          # how they are drawn; of `seconds` each
     batch: int                                           # mixtures a step
     workers: int                                         # processes that make batches
     meta: ClassVar[Mapping[str, Any]] = {}               # what a file of a model has to say for it to be used
@@ -114,6 +116,10 @@ class ListTask(Generic[AnyList]):
             raise RecipeError(f"task: expected a table [task.{split}] with the mixtures to score, got none")
         return self.lists[split]
 
+    @property
+    def step_seconds(self) -> float:
+        return self.batch * float(self.mixing.seconds)
+
     def batches(self, seed: int, start: int, stride: int = 1) -> Iterator[Batch]:
         return mixture_batches(self.mixer, seed, size=self.batch, start=start, stride=stride, workers=self.workers)
 
@@ -138,6 +144,12 @@ class ListTask(Generic[AnyList]):
         )
         return score(pairs, evaluation.metrics, sample_rate=self.sample_rate)
 
+    def identity(self, split: Split) -> Mapping[str, Any]:
+        evaluation = self.evaluation(split)
+        _ = evaluation.mixtures          # draws the list if it is not there
+        digest = hashlib.sha256(evaluation.plans.read_bytes()).hexdigest()
+        return {"list": digest, "metrics": list(evaluation.metrics)}
+
     def groups(self, split: Split) -> list[str]:
         """What each mixture of a list is grouped by in tables."""
         evaluation = self.evaluation(split)
@@ -151,7 +163,9 @@ def check_metrics(chosen: Sequence[str], there_are: Sequence[str]) -> None:
             raise ValueError(f"metrics: unknown {metric!r}; there are: {', '.join(there_are)}")
 
 
-def check_loading(batch: int, workers: int) -> None:
-    """Raises ValueError for settings that no batches can be made with."""
-    if batch < 1 or workers < 0:
-        raise ValueError(f"batch must be at least 1 and workers at least 0, got {batch} and {workers}")
+def check_loading(workers: int, batch: int | None = None) -> None:
+    """Raises ValueError for settings that no batches can be made with; `batch` where they are of a fixed size."""
+    if workers < 0:
+        raise ValueError(f"workers must be at least 0, got {workers}")
+    if batch is not None and batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")

@@ -1,7 +1,9 @@
 """Recognition: speech in, log probabilities of symbols out."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -92,7 +94,7 @@ class Recognize:
             raise ValueError(f'decoder: expected units "phones", of which it makes words, got "{self.units}"')
         if not (self.seconds > 0 and self.most_seconds > 0):
             raise ValueError(f"seconds and most_seconds must be above 0, got {self.seconds} and {self.most_seconds}")
-        check_loading(1, self.workers)
+        check_loading(self.workers)
 
     @property
     def has_test(self) -> bool:
@@ -125,6 +127,10 @@ class Recognize:
 
     def _transcribed(self, corpus: Corpus, fastest: float = 1.0) -> Transcribed:
         return Transcribed(corpus.pool("speaker"), self.vocabulary, self.most_seconds, fastest)
+
+    @property
+    def step_seconds(self) -> float:
+        return self.seconds
 
     def batches(self, seed: int, start: int, stride: int = 1) -> Iterator[Batch]:
         noise = self.noise.pool("class") if self.noise else None
@@ -180,6 +186,11 @@ class Recognize:
             if self.words is not None:
                 found[-1]["wer"] = error_rate("wer", " ".join(self.words.words(heard)), utterance.text)
         return found
+
+    def identity(self, split: Split) -> Mapping[str, Any]:
+        said = [(utterance.clip, utterance.text) for utterance in self.utterances(split)]
+        decoder = None if self.decoder is None else {**asdict(self.decoder), "graph": self.decoder.graph.name}
+        return {"list": hashlib.sha256(json.dumps([self.units, said]).encode()).hexdigest(), "decoder": decoder}
 
     def groups(self, split: Split) -> list[str]:
         """The corpus that each utterance of a list comes from."""
