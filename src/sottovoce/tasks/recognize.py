@@ -43,8 +43,8 @@ class Decoder:
     """How words are found from phones: by a graph of the dictionary and the trigram model of pocketsphinx."""
 
     graph: Path                                          # folder that it is kept in; built there if it is not yet
-    words: int = 20_000                                  # of the graph, the most frequent ones
-    ngrams: int = 1_000_000                              # bigrams and trigrams of it, about, those that matter most
+    words: int = 100_000                                 # at most, the most frequent ones; the model has 72,546
+    ngrams: int = 1_500_000                              # about, of 3.7 million: those that matter most
     scale: float = 1.0                                   # of the log probabilities of phones to those of words
     beam: float = 16.0                                   # how much worse than the best a way may be and stay open
     active: int = 7000                                   # ways at most that stay open
