@@ -19,6 +19,11 @@ class Place(NamedTuple):
     axis: int
     each: int = 1            # consecutive indices of that axis that belong to one unit
     scaled: bool = False     # whether a gate multiplies here; else the units are only counted here, and cut
+    units: tuple[int, ...] = ()  # numbers of those that lie here, in the order of the axis; empty: all
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Values [count] of the units of a group for each index of the axis."""
+        return (values[list(self.units)] if self.units else values).repeat_interleave(self.each)
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,6 @@ def places_kept(groups: Sequence[Group], kept: Mapping[str, Tensor]) -> dict[tup
     found: dict[tuple[str, int], Tensor] = {}
     for group in groups:
         for place in group.places:
-            keep = kept[group.name].repeat_interleave(place.each)
+            keep = place.spread(kept[group.name])
             found[place.tensor, place.axis] = found.get((place.tensor, place.axis), keep) & keep
     return found

@@ -1,18 +1,17 @@
 """The Conformer (Gulati et al. 2020) in the size that Jiang et al. 2023 prune: speech to symbols, for CTC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sottovoce.errors import SottovoceError
 from sottovoce.models.attention import Attention
 from sottovoce.models.fbank import Fbank
 from sottovoce.models.frontend import HOP, Affine
 from sottovoce.models.layers import BatchNorm, ChannelNorm, DepthConv, Fold, FrameConv, SpecAugment, Take
-from sottovoce.models.removal import tensors_without, units_of
+from sottovoce.models.removal import Left, local_kept, tensors_without, units_of
 from sottovoce.units import Group, all_kept
 
 BINS = 80                # of the filter banks
@@ -212,12 +211,21 @@ class Conformer(nn.Module):
     def units(self) -> list[Group]:
         """What can be removed: heads, middles, convolutions, what a block sees of the stream, the stream's channels.
 
-        Raises SottovoceError where something was removed already.
+        Of a model of which something was removed they are the units that it has left.
         """
         config = self.config
-        if config.stream is not None or config.blocks:
-            raise SottovoceError("units: expected a whole Conformer, got one of which something was removed")
-        return units_of(config.layers, config.channels, config.heads, config.middle)
+        return units_of(self._left(), config.width, config.channels, config.channels // config.heads)
+
+    def _left(self) -> list[Left]:
+        """What there is of each block."""
+        found = []
+        for layer, block in enumerate(self.blocks):
+            sizes = self.config.sizes(layer)
+            counts = {"before": sizes.before, "attention": sizes.heads, "convolution": 1, "after": sizes.after}
+            parts = {name: part for name in counts if (part := getattr(block, name)) is not None}
+            takes = [part.take.channels.tolist() for part in parts.values() if isinstance(part.take, Take)]
+            found.append(Left({name: counts[name] for name in parts}, [*takes, range(self.config.width)][0]))
+        return found
 
     def norms(self, group: str) -> list[ChannelNorm]:
         """All norms over the stream, for the group of its channels."""
@@ -229,25 +237,27 @@ class Conformer(nn.Module):
         A part of which only the bias of its last layer would be left goes as a whole, its bias into that of what
         wrote to the stream before it. Raises ValueError for what is no choice of its units.
         """
-        groups = self.units()
+        groups, blocks = self.units(), self._left()
         kept = all_kept(groups, kept)
         if not kept["hidden"].any():
             raise ValueError("kept: expected one channel of hidden or more, got none")
-        smaller = Conformer(_sizes_of(self.config, kept)).to(self.output.weight.device)
-        tensors = tensors_without(self.state_dict(), groups, kept)
+        smaller = Conformer(_sizes_of(self.config, blocks, kept)).to(self.output.weight.device)
+        tensors = tensors_without(self.state_dict(), groups, blocks, kept)
         smaller.load_state_dict({name: tensors[name] for name in smaller.state_dict()})
         return smaller.train(self.training)
 
 
-def _sizes_of(config: ConformerConfig, kept: Mapping[str, Tensor]) -> ConformerConfig:
-    """The settings of the model of these units."""
-    left = {name: int(keep.sum()) for name, keep in kept.items()}
-    config = replace(config, stream=None if kept["hidden"].all() else left["hidden"])
-    blocks = []
-    for layer in range(config.layers):
-        block = f"blocks.{layer}"
-        local = int((kept[f"{block}.local"] & kept["hidden"]).sum())
-        blocks.append(BlockSizes(left[f"{block}.attention.heads"], left[f"{block}.before.middle"],
-                                 left[f"{block}.after.middle"], bool(left[f"{block}.convolution"]), local))
-    even = all(block == config.sizes(layer) for layer, block in enumerate(blocks))
-    return config if even else replace(config, blocks=tuple(blocks))
+def _sizes_of(config: ConformerConfig, blocks: Sequence[Left], kept: Mapping[str, Tensor]) -> ConformerConfig:
+    """The settings of the model of these units, given what there was of each block."""
+    count = {name: int(keep.sum()) for name, keep in kept.items()}
+    sizes = []
+    for layer, left in enumerate(blocks):
+        block, old = f"blocks.{layer}", config.sizes(layer)
+        sizes.append(BlockSizes(
+            count.get(f"{block}.attention.heads", old.heads), count.get(f"{block}.before.middle", old.before),
+            count.get(f"{block}.after.middle", old.after), bool(count.get(f"{block}.convolution", old.convolution)),
+            min(old.local, int(local_kept(block, left, kept).sum())),
+        ))
+    whole = replace(config, stream=None if count["hidden"] == config.channels else count["hidden"], blocks=())
+    even = all(block == whole.sizes(layer) for layer, block in enumerate(sizes))
+    return whole if even else replace(whole, blocks=tuple(sizes))

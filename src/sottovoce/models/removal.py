@@ -1,6 +1,7 @@
 """What can be removed from a Conformer: where its units lie in its tensors, and the tensors without some of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,20 +15,34 @@ READERS = {"before": ("enter",), "attention": ("query", "key", "value"), "convol
 SHARES = {"before": 0.5, "attention": 1.0, "convolution": 1.0, "after": 0.5}     # of what a part gives, that is added
 
 
-def units_of(layers: int, channels: int, heads: int, middle: int) -> list[Group]:
-    """The groups of each block, then the channels of the stream between them all, of a model of these sizes."""
+class Left(NamedTuple):
+    """What there is of a block."""
+
+    parts: Mapping[str, int]         # units of each part that is there: channels of its middle, heads, or 1
+    seen: Sequence[int]              # channels of the stream that the parts read and write
+
+
+def units_of(blocks: Sequence[Left], width: int, channels: int, head: int) -> list[Group]:
+    """The groups of each block, then the channels of the stream between them all.
+
+    `width` is of the stream, `channels` are those within a convolution and `head` those of a head.
+    """
     groups, stream = [], [*_gives("enter", scaled=True), _takes("output")]
-    for block in (f"blocks.{layer}" for layer in range(layers)):
-        groups += [
-            _middle(f"{block}.before", middle), _middle(f"{block}.after", middle),
-            _heads(f"{block}.attention", heads, channels // heads), _convolution(f"{block}.convolution", channels),
-            _local(block, channels),
-        ]
-        for part, readers in READERS.items():
-            stream += [*_gives(f"{block}.{part}.norm", scaled=True), *_gives(f"{block}.{part}.leave", scaled=True)]
-            stream += [_takes(f"{block}.{part}.{layer}") for layer in readers]
+    for block, (parts, seen) in ((f"blocks.{layer}", left) for layer, left in enumerate(blocks)):
+        groups += [_middle(f"{block}.{part}", parts[part]) for part in ("before", "after") if part in parts]
+        if "attention" in parts:
+            groups.append(_heads(f"{block}.attention", parts["attention"], head))
+        if "convolution" in parts:
+            groups.append(_convolution(f"{block}.convolution", len(seen), width, channels))
+        if parts:
+            groups.append(_local(block, parts, len(seen)))
+        units = () if len(seen) == width else tuple(seen)
+        for part in parts:
+            local = [*_gives(f"{block}.{part}.leave", scaled=True)]
+            local += [_takes(f"{block}.{part}.{layer}") for layer in READERS[part]]
+            stream += [*_gives(f"{block}.{part}.norm", scaled=True), *(place._replace(units=units) for place in local)]
         stream += _gives(f"{block}.norm", scaled=True)
-    return [*groups, Group("hidden", "hidden", channels, tuple(stream))]
+    return [*groups, Group("hidden", "hidden", width, tuple(stream))]
 
 
 def _gives(layer: str, each: int = 1, scaled: bool = False) -> tuple[Place, ...]:
@@ -53,55 +68,66 @@ def _heads(part: str, count: int, size: int) -> Group:
     return Group(f"{part}.heads", "heads", count, tuple(places), scores)
 
 
-def _convolution(part: str, channels: int) -> Group:
-    layers = ("norm", "enter", "gate", "along", "batch_norm")
-    places = [place for layer in layers for place in _gives(f"{part}.{layer}", channels)]
-    return Group(part, "convolution", 1, (*_gives(f"{part}.leave", channels, scaled=True), *places))
+def _convolution(part: str, local: int, width: int, channels: int) -> Group:
+    places = [*_gives(f"{part}.leave", local, scaled=True), *_gives(f"{part}.norm", width)]
+    for layer in ("enter", "gate", "along", "batch_norm"):
+        places += _gives(f"{part}.{layer}", channels)
+    return Group(part, "convolution", 1, tuple(places))
 
 
-def _local(block: str, channels: int) -> Group:
+def _local(block: str, parts: Iterable[str], count: int) -> Group:
     """The channels of the stream that the parts of a block read, after their norms, and write."""
-    places = [place for part in READERS for place in _gives(f"{block}.{part}.leave", scaled=True)]
-    places += [_takes(f"{block}.{part}.{layer}", scaled=True) for part, layers in READERS.items() for layer in layers]
-    return Group(f"{block}.local", "local", channels, tuple(places))
+    places = [place for part in parts for place in _gives(f"{block}.{part}.leave", scaled=True)]
+    places += [_takes(f"{block}.{part}.{layer}", scaled=True) for part in parts for layer in READERS[part]]
+    return Group(f"{block}.local", "local", count, tuple(places))
 
 
-def parts_left(block: str, kept: Mapping[str, Tensor]) -> dict[str, bool]:
-    """Whether anything of each part of a block stays but its norm and last bias."""
+def parts_left(block: str, left: Left, kept: Mapping[str, Tensor]) -> dict[str, bool]:
+    """Of each part of a block that is there, whether more of it stays than its norm and last bias."""
     units = {"before": "before.middle", "attention": "attention.heads", "convolution": "convolution",
              "after": "after.middle"}
-    local = bool((kept[f"{block}.local"] & kept["hidden"]).any())
-    return {part: local and bool(kept[f"{block}.{group}"].any()) for part, group in units.items()}
+    return {part: bool(local_kept(block, left, kept).any() and kept[f"{block}.{units[part]}"].any())
+            for part in left.parts}
 
 
-def tensors_without(tensors: Mapping[str, Tensor], groups: Sequence[Group], kept: Mapping[str, Tensor],
-                    ) -> dict[str, Tensor]:
-    """The tensors of a whole model, cut to the units that stay, with the channels that its parts take and put back.
+def local_kept(block: str, left: Left, kept: Mapping[str, Tensor]) -> Tensor:
+    """Which of the channels that the parts of a block see stay, bool; of a block without parts those that would."""
+    seen = kept["hidden"][list(left.seen)]
+    return kept.get(f"{block}.local", seen) & seen
+
+
+def tensors_without(tensors: Mapping[str, Tensor], groups: Sequence[Group], blocks: Sequence[Left],
+                    kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a model, cut to the units that stay, with the channels that its parts take and put back.
 
     A part that is left with its norm and last bias counts as gone: what was added before it has that bias as well.
     """
-    blocks = [group.name.removesuffix(".local") for group in groups if group.kind == "local"]
     tensors = _with_biases_moved(tensors, blocks, kept)
     for (name, axis), keep in places_kept(groups, kept).items():
         tensors[name] = tensors[name].index_select(axis, keep.nonzero()[:, 0].to(tensors[name].device))
-    for block in blocks:
-        local = kept[f"{block}.local"][kept["hidden"]]
-        for part in READERS:
-            tensors[f"{block}.{part}.take.channels"] = local.nonzero()[:, 0]
-            tensors[f"{block}.{part}.put.channels"] = torch.where(local, local.cumsum(0) - 1, -1)
+    place = kept["hidden"].cumsum(0) - 1                             # of each channel of the stream, in the new one
+    for block, left in ((f"blocks.{layer}", left) for layer, left in enumerate(blocks)):
+        take = place[torch.tensor(left.seen)[local_kept(block, left, kept)]]
+        put = torch.full((int(kept["hidden"].sum()),), -1).index_copy(0, take, torch.arange(len(take)))
+        for part in left.parts:
+            tensors |= {f"{block}.{part}.take.channels": take, f"{block}.{part}.put.channels": put}
     return tensors
 
 
-def _with_biases_moved(tensors: Mapping[str, Tensor], blocks: Sequence[str], kept: Mapping[str, Tensor],
+def _with_biases_moved(tensors: Mapping[str, Tensor], blocks: Sequence[Left], kept: Mapping[str, Tensor],
                        ) -> dict[str, Tensor]:
     moved, last, its_share = dict(tensors), "enter.bias", 1.0        # what was added to the stream before
-    for block in blocks:
-        local = kept[f"{block}.local"].to(tensors[last])
-        for part, left in parts_left(block, kept).items():
+    for block, left in ((f"blocks.{layer}", left) for layer, left in enumerate(blocks)):
+        local = local_kept(block, left, kept).to(tensors[last])
+        for part, stays in parts_left(block, left, kept).items():
             bias, share = f"{block}.{part}.leave.bias", SHARES[part]
-            if left:
+            if stays:
                 last, its_share = bias, share
             elif part != "convolution":          # its bias goes with it
-                moved[last] = moved[last] + local * tensors[bias] * (share / its_share)
+                added = local * tensors[bias] * (share / its_share)
+                if not last.startswith(f"{block}."):         # of all channels of the stream
+                    seen = torch.tensor(left.seen, device=added.device)
+                    added = torch.zeros_like(moved[last]).index_copy(0, seen, added)
+                moved[last] = moved[last] + added
         last, its_share = f"{block}.norm.bias", 1.0
     return moved
