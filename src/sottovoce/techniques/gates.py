@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sottovoce.artefact.stored import Dense, Stored
 from sottovoce.techniques.weights import Weight, WeightForm, learned, weights
 from sottovoce.units import Group, Narrow, Place
 
@@ -59,7 +58,7 @@ class Gates(nn.Module):
         Of channels that norms go over one stays, whatever is expected.
         """
         self.eval()
-        count = max(round(float(self.open().sum())), bool(self.norms))
+        count = max(round(float(self.open().sum())), 1 if self.norms else 0)
         kept = torch.zeros_like(self.log_alpha, dtype=torch.bool)
         kept[self.log_alpha.argsort(descending=True, stable=True)[:count]] = True
         self.log_alpha[~kept] = -torch.inf
@@ -72,7 +71,7 @@ class Gates(nn.Module):
 
 
 class Gated(WeightForm):
-    """A weight times the gates along its axes, zero wherever `keep` is False. For the time of a stage: in no file."""
+    """A weight times the gates along its axes, zero wherever `keep` is False; for the time of a fit alone."""
 
     keep: Tensor
 
@@ -86,9 +85,6 @@ class Gated(WeightForm):
         for gates, place in self.gates:
             weight = weight * along(gates(), place, weight.dim())
         return weight
-
-    def stored(self, weight: Tensor) -> Stored:
-        return Dense(self(weight).detach().cpu().numpy())
 
 
 def along(values: Tensor, place: Place, dims: int) -> Tensor:

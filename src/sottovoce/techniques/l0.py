@@ -64,7 +64,7 @@ class L0:
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
         groups = self.groups(model)
         _check_first(model)
-        extent = self._extent(model, groups, run)
+        extent = self._extent(model, run)
         gates = {group.name: self._gates(model, group) for group in groups}
         self._fit(model, groups, gates, extent, run)
         stay = {name: gate.settle() for name, gate in gates.items()}
@@ -85,7 +85,9 @@ class L0:
                 raise RecipeError(f"kinds: the model has no units of kind {kind!r}; there are: {', '.join(known)}")
         return [group for group in there_are if group.kind in (self.kinds or known)]
 
-    def _extent(self, model: nn.Module, groups: Sequence[Group], run: Run) -> Extent:
+    def _extent(self, model: nn.Module, run: Run) -> Extent:
+        assert isinstance(model, Divisible)
+        groups = model.units()
         shapes = {weight.name: weight.value.shape for weight in learned(model)}
         if self.objective == "size":
             return Extent(shapes, groups)
