@@ -13,6 +13,7 @@ from sottovoce.errors import SottovoceError
 
 if TYPE_CHECKING:
     from sottovoce.runtime import Result, Session
+    from sottovoce.runtime.transcribe import Finder
 
 app = typer.Typer(
     help="Compress trained speech models into small files that run without torch.",
@@ -208,6 +209,7 @@ def transcribe(
     inputs: Annotated[list[Path], typer.Argument(help="files or folders, or one CSV list: audio[,output]")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="a file for one input, else a folder")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="a .sotto file or a shipped model")] = "model.sotto",
+    words: Annotated[Path | None, typer.Option(help="folder of a recipe's decoder, to find words from phones")] = None,
 ) -> None:
     """Write down what is said in audio of any rate, channels and length, channels mixed; without -o on the screen only.
 
@@ -219,6 +221,7 @@ def transcribe(
     listed = [path for path in inputs if path.suffix.lower() == ".csv"]
     if listed and len(inputs) > 1:
         raise SottovoceError(f"transcribe: expected {listed[0]} alone, got other inputs beside it")
+    finder = None if words is None else _finder(words, session)
     bar, tick = terminal.ticking("transcribing")
 
     def progress(path: Path, share: float) -> None:
@@ -226,10 +229,21 @@ def transcribe(
 
     with bar:
         if listed:
-            results = transcribe_list(session, listed[0], output, progress=progress)
+            results = transcribe_list(session, listed[0], output, progress=progress, words=finder)
         else:
-            results = transcribe_paths(session, inputs, output, progress=progress)
+            results = transcribe_paths(session, inputs, output, progress=progress, words=finder)
     _tell(results)
+
+
+def _finder(folder: Path, session: "Session") -> "Finder":
+    """What finds words by the graph of a folder, weighed as where the model was scored."""
+    try:
+        from sottovoce.decoding.words import WordDecoder, finished_graph
+    except ImportError as error:
+        needed = "finding words needs: pip install 'sottovoce[recognition]'"
+        raise SottovoceError(f"{error.name} is not installed; {needed}") from None
+    graph, vocabulary = finished_graph(folder, session.meta.get("symbols", []))
+    return WordDecoder(graph, vocabulary, session.meta.get("scale", 1.0)).words
 
 
 def _session(model: str, command: str) -> "Session":

@@ -1,5 +1,6 @@
 """What is said in files, on the screen and as files, and what a user may get wrong on the way."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import soundfile as sf
 import toy
 
 from sottovoce.artefact.file import save
+from sottovoce.decoding.graph import build_graph
+from sottovoce.decoding.ngrams import Ngrams, Order
 from sottovoce.packing import pack
 
 RATE = 16_000
@@ -47,6 +50,23 @@ def test_text_goes_to_the_screen_and_into_files(
     listed = sottovoce("transcribe", tmp_path / "list.csv", "-m", recognizer)
     assert (listed.status, listed.out) == (2, shown.out)
     assert listed.complaints == [f"{tmp_path}/gone.wav: expected an audio file, got no such file"]
+
+
+def test_words_are_found_by_a_graph(sottovoce: Callable, recognizer: Path, audio: Path, tmp_path: Path) -> None:
+    one = np.array([-1.0, -1.0, -1.0])
+    none = Order(np.zeros((0, 2), int), one[:0], one[:0]), Order(np.zeros((0, 3), int), one[:0], one[:0])
+    model = Ngrams(("<s>", "</s>", "hello"), (Order(np.arange(3)[:, None], one, 0 * one), *none))
+    folder = tmp_path / "graph"
+    folder.mkdir()
+    build_graph(5, [("hello", [code]) for code in (1, 2, 3, 4)], model).write(str(folder / "graph.fst"))
+    (folder / "graph.json").write_text(json.dumps({"symbols": SYMBOLS, "vocabulary": model.words}))
+    said = sottovoce("transcribe", audio, "--words", folder, "-m", recognizer)
+    assert (said.status, said.err) == (0, "")
+    assert set(said.out.removeprefix(f"{audio}: ").split()) <= {"hello"}
+    (folder / "graph.json").write_text(json.dumps({"symbols": SYMBOLS[:3], "vocabulary": model.words}))
+    other = sottovoce("transcribe", audio, "--words", folder, "-m", recognizer)
+    expected = f"{folder}: expected a graph of the 5 symbols of the model, got one of others"
+    assert (other.status, other.complaints) == (2, [expected])
 
 
 def test_less_than_a_frame_is_no_error(sottovoce: Callable, recognizer: Path, tmp_path: Path) -> None:

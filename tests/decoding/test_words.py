@@ -10,7 +10,7 @@ from sottovoce.data.vocabulary import Phones, spoken, trigrams
 from sottovoce.decoding import words as decoding
 from sottovoce.decoding.graph import build_graph
 from sottovoce.decoding.ngrams import Ngrams, Order
-from sottovoce.decoding.words import WordDecoder, kept_graph
+from sottovoce.decoding.words import WordDecoder, finished_graph, kept_graph
 from sottovoce.errors import DataError
 
 WORDS = ("<s>", "</s>", "a", "ab", "b", "bee", "ba", "caba")
@@ -78,7 +78,11 @@ def test_a_graph_is_built_once_and_for_its_settings(tmp_path: Path, monkeypatch:
     _, vocabulary = kept_graph(tmp_path / "graph", *made, 200, 2000)
     monkeypatch.setattr(decoding, "_built", None)
     graph, again = kept_graph(tmp_path / "graph", *made, 200, 2000)
-    assert again == vocabulary and len(vocabulary) == 202
+    assert again == vocabulary == finished_graph(tmp_path / "graph", list(Phones.symbols))[1] and len(vocabulary) == 202
+    with pytest.raises(DataError, match="expected a graph of the 3 symbols of the model, got one of others"):
+        finished_graph(tmp_path / "graph", ["<blk>", "A", "B"])
+    with pytest.raises(DataError, match=r"none/graph.json: expected what a graph is made of, got: No such file"):
+        finished_graph(tmp_path / "none", list(Phones.symbols))
     said = "i know that you are in it".split()
     path = [code for symbol in Phones().codes(said) for code in (symbol, 0)]
     assert WordDecoder(graph, vocabulary).words(np.log(0.9 * np.eye(40)[path] + 0.0025)) == said

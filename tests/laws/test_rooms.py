@@ -36,8 +36,8 @@ MAY = {
     "report": {"scales", "jinja2", "markupsafe", "matplotlib", "PIL", "soundfile"},
     "proof": {"run", "report", "metrics", "artefact", "runtime", "tasks"},
     "terminal": {"ledger", "artefact", "runtime", "rich"},
-    "cli": {"terminal", "proof", "recipe", "run", "techniques", "runtime", "artefact", "export", "data", "zoo",
-            "typer", "lhotse", "torch"},
+    "cli": {"terminal", "proof", "recipe", "run", "techniques", "runtime", "artefact", "export", "data",
+            "decoding", "zoo", "typer", "lhotse", "torch"},
 }
 ALWAYS = {"errors", "files", "numpy"}
 NO_TORCH = ("artefact", "runtime", "export", "zoo", "metrics", "decoding", "report", "errors", "files", "ledger")

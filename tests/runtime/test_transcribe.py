@@ -124,6 +124,18 @@ def test_nothing_is_written_over_what_was_heard(session: Session, tmp_path: Path
     assert (tmp_path / "a.wav").read_bytes() == before
 
 
+def test_words_are_found_piece_by_piece(session: Session, tmp_path: Path) -> None:
+    heard = []
+
+    def finder(log_probabilities: np.ndarray) -> list[str]:
+        heard.append(len(log_probabilities))
+        return ["hello", "world"]
+
+    sf.write(tmp_path / "a.wav", spoken("low " * (MOST_SECONDS + 5)), RATE)
+    assert transcribe_file(session, tmp_path / "a.wav", words=finder).text == "hello world hello world"
+    assert sum(heard) == pytest.approx(100 * (MOST_SECONDS + 5), abs=2)
+
+
 WRONG: dict[str, tuple[Callable[[], Session], str]] = {
     "no symbols": (recognizer, "expected the symbols"),
     "other things than symbols": (lambda: recognizer(symbols=[1, 2, 3]), "expected the symbols"),

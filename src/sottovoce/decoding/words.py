@@ -60,18 +60,37 @@ def kept_graph(
         write_bytes(folder / GRAPH, b"")                             # the folder is there, and can be written to
         graph.write(str(folder / GRAPH))
         write_text(folder / ABOUT, json.dumps({**about, "vocabulary": chosen}))
-    try:
-        found = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        chosen = found.pop("vocabulary")
-    except (ValueError, LookupError, AttributeError) as error:
-        raise DataError(f"{folder / ABOUT}: expected what a graph is made of, got damaged data ({error})") from None
+    found, chosen = _about(folder)
     if found != about:
         other = ", ".join(f"{name} {value}" for name, value in found.items() if name != "symbols")
         wanted = f"expected a graph of {words} words and {ngrams} ngrams of {model.name}"
         raise DataError(f"{folder}: {wanted}, got one of {other}; choose another folder or remove it")
+    return _read(folder), chosen
+
+
+def finished_graph(folder: Path, symbols: Sequence[str]) -> tuple[Any, list[str]]:
+    """The graph of a folder and its words. Raises DataError where there is none, or one of other symbols."""
+    found, chosen = _about(folder)
+    if found.get("symbols") != symbols:
+        raise DataError(f"{folder}: expected a graph of the {len(symbols)} symbols of the model, got one of others")
+    return _read(folder), chosen
+
+
+def _about(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """What a graph is made of, and its words."""
+    try:
+        found = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        return found, found.pop("vocabulary")
+    except OSError as error:
+        raise DataError(f"{folder / ABOUT}: expected what a graph is made of, got: {error.strerror}") from None
+    except (ValueError, LookupError, AttributeError) as error:
+        raise DataError(f"{folder / ABOUT}: expected what a graph is made of, got damaged data ({error})") from None
+
+
+def _read(folder: Path) -> Any:
     if (graph := StdVectorFst.read(str(folder / GRAPH))) is None:
         raise DataError(f"{folder / GRAPH}: expected a graph, got damaged data; remove its folder to build it anew")
-    return graph, chosen
+    return graph
 
 
 def _built(symbols: int, spoken: Spoken, path: Path, words: int, ngrams: int) -> tuple[Any, list[str]]:

@@ -4,7 +4,7 @@ A recording is cut where it is quiet into pieces that are transcribed one by one
 length, and no piece is longer than the utterances that recognizers learn from.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,8 @@ WORD = "\N{LOWER ONE EIGHTH BLOCK}"      # U+2581
 LEAST_SECONDS, MOST_SECONDS = 10, 20     # of a piece; only the last may be shorter
 QUIET_SECONDS = 0.2                      # over which it is quietest where it is cut
 
+Finder = Callable[[Array], Sequence[str]]                            # log probabilities [frames, symbols] -> words
+
 
 def greedy(log_probabilities: Array) -> list[int]:
     """The symbols of the best path through [frames, symbols]: repeats are one, blanks (0) none."""
@@ -52,11 +54,12 @@ def text_of(codes: Iterable[int], symbols: Sequence[str]) -> str:
 class Transcriber:
     """Says what is said in files, by a session that gives log probabilities of the symbols that its file names.
 
-    Raises FormatError for a model without symbols, or with another number of them than its output has.
+    Without `words`, which finds words in these, the text is that of the best symbols. Raises FormatError for a model
+    without symbols, or with another number of them than its output has.
     """
 
-    def __init__(self, session: Session, progress: Progress | None = None) -> None:
-        self.session, self.progress = session, progress
+    def __init__(self, session: Session, progress: Progress | None = None, words: Finder | None = None) -> None:
+        self.session, self.progress, self.words = session, progress, words
         shape = session.run(np.zeros(1, np.float32)).shape
         symbols = session.meta.get("symbols")
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
@@ -74,7 +77,7 @@ class Transcriber:
             for piece in pieces((block[:, 0] for block in resampled(mono, file.samplerate, rate)), rate):
                 found = self.session.run(piece)
                 frames, samples = frames + len(found), samples + len(piece)
-                texts.append(text_of(greedy(found), self.symbols))
+                texts.append(" ".join(self.words(found)) if self.words else text_of(greedy(found), self.symbols))
                 if self.progress is not None:
                     self.progress(source, min(samples / rate / (file.frames / file.samplerate), 1.0))
         note = "" if frames else "nothing is heard in less than one frame"
@@ -90,26 +93,29 @@ class Transcriber:
 
 
 def transcribe_file(
-    session: Session, source: Path, target: Path | None = None, *, progress: Progress | None = None
+    session: Session, source: Path, target: Path | None = None, *, progress: Progress | None = None,
+    words: Finder | None = None,
 ) -> Result:
     """What is said in one audio file of any rate, channels and length; written to `target` if there is one.
 
-    Memory does not grow with the length. Raises FormatError if the model is no recognizer, DataError if the file
-    cannot be used; then there is no target.
+    In the model's symbols, or in the words that `words` finds in their log probabilities. Memory does not grow with the
+    length. Raises FormatError if the model is no recognizer, DataError if the file cannot be used; then there is no
+    target.
     """
-    work = Transcriber(session, progress)
+    work = Transcriber(session, progress, words)
     return work.transcribed(Path(source)) if target is None else work.write(Path(source), Path(target))
 
 
 def transcribe_paths(
-    session: Session, inputs: Sequence[Path], output: Path | None = None, *, progress: Progress | None = None
+    session: Session, inputs: Sequence[Path], output: Path | None = None, *, progress: Progress | None = None,
+    words: Finder | None = None,
 ) -> list[Result]:
     """As `transcribe_file` for files and whole folders, into a folder or one file, as `enhance_paths` names them.
 
     In a folder, the suffix becomes .txt. Without `output` nothing is written. Raises SottovoceError if nothing can be
     done.
     """
-    work = Transcriber(session, progress)
+    work = Transcriber(session, progress, words)
     if output is not None:
         return do_each([_as_text(job) for job in jobs_for(inputs, output, work.write)])
 
@@ -122,7 +128,8 @@ def transcribe_paths(
 
 
 def transcribe_list(
-    session: Session, table: Path, output: Path | None = None, *, progress: Progress | None = None
+    session: Session, table: Path, output: Path | None = None, *, progress: Progress | None = None,
+    words: Finder | None = None,
 ) -> list[Result]:
     """As `transcribe_file` for each line of a CSV file with the columns audio and maybe output.
 
@@ -132,9 +139,9 @@ def transcribe_list(
     rows = rows_of(Path(table), "audio")
     sources = [Path(table).parent / row["audio"] for row in rows]
     if output is None:
-        return transcribe_paths(session, sources, progress=progress)
+        return transcribe_paths(session, sources, progress=progress, words=words)
     make_folder(Path(output))
-    work = Transcriber(session, progress)
+    work = Transcriber(session, progress, words)
     names = [row.get("output") or Path(row["audio"]).with_suffix(".txt").name for row in rows]
     return do_each([
         Job(source, Path(output) / name, work.write, named=True) for source, name in zip(sources, names, strict=True)

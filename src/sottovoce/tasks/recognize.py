@@ -107,7 +107,8 @@ class Recognize:
     @property
     def meta(self) -> Mapping[str, Any]:
         """What a file of a model has to say for it to be used."""
-        return {"symbols": list(self.vocabulary.symbols)}
+        scale = {} if self.decoder is None else {"scale": self.decoder.scale}
+        return {"symbols": list(self.vocabulary.symbols), **scale}
 
     @cached_property
     def words(self) -> "WordDecoder | None":
