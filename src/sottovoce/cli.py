@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sottovoce import __version__, terminal
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import FormatError, SottovoceError
 
 if TYPE_CHECKING:
     from sottovoce.runtime import Result, Session
@@ -243,7 +243,10 @@ def _finder(folder: Path, session: "Session") -> "Finder":
         needed = "finding words needs: pip install 'sottovoce[recognition]'"
         raise SottovoceError(f"{error.name} is not installed; {needed}") from None
     graph, vocabulary = finished_graph(folder, session.meta.get("symbols", []))
-    return WordDecoder(graph, vocabulary, session.meta.get("scale", 1.0)).words
+    scale = session.meta.get("scale", 1.0)
+    if not isinstance(scale, int | float) or not scale > 0:
+        raise FormatError(f"model: expected a scale above 0 of its log probabilities, got {scale!r}")
+    return WordDecoder(graph, vocabulary, scale).words
 
 
 def _session(model: str, command: str) -> "Session":
