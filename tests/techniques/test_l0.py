@@ -141,6 +141,8 @@ def test_the_cut_model_computes_what_the_gated_one_did(kinds: Kinds) -> None:
     counts = [sum(weight.value.numel() for weight in learned(model)) for model in (conformer(), cut)]
     assert notes["removed"] == pytest.approx(1 - counts[1] / counts[0], abs=0.02) and counts[1] < counts[0]
     assert cut.training is False and all(parameter.requires_grad for parameter in cut.parameters())
+    gated_again, cut_again, _ = applied(cut, spread)
+    assert (gated_again(x) - cut_again(x)).abs().max() < 1e-5 < (cut_again(x) - gated(x)).abs().max()
 
 
 def test_zeros_of_masks_stay_in_the_cut_model() -> None:

@@ -89,7 +89,7 @@ class Gated(WeightForm):
 
 def along(values: Tensor, place: Place, dims: int) -> Tensor:
     """Values [count] of units for each index of the axis, in the shape of a tensor of so many axes, else 1 long."""
-    return values.repeat_interleave(place.each).view(*(-1 if axis == place.axis else 1 for axis in range(dims)))
+    return place.spread(values).view(*(-1 if axis == place.axis else 1 for axis in range(dims)))
 
 
 def lay_gates(model: nn.Module, groups: Sequence[Group], gates: Mapping[str, Gates]) -> None:
@@ -118,7 +118,7 @@ def kept(weight: Weight) -> Tensor:
     return weight.value.detach() != 0
 
 
-Axis = tuple[tuple[str, int], ...]       # the groups that lie on an axis of a tensor, each with the indices of a unit
+Axis = tuple[tuple[str, Place], ...]     # the groups that lie on an axis of a tensor, each with how it lies there
 
 
 class Extent:
@@ -134,14 +134,15 @@ class Extent:
 
         Without costs every element counts one. Raises ValueError naming the place that does not fit its tensor.
         """
-        axes: dict[tuple[str, int], list[tuple[str, int]]] = {}
+        axes: dict[tuple[str, int], list[tuple[str, Place]]] = {}
         for group in groups:
             for place in group.places:
-                length = shapes[place.tensor][place.axis]
-                if group.count * place.each != length:
-                    raise ValueError(f"{group.name}: {group.count} units of {place.each} do not fit the {length} of "
+                length, units = shapes[place.tensor][place.axis], len(place.units) or group.count
+                if units * place.each != length:
+                    raise ValueError(f"{group.name}: {units} units of {place.each} do not fit the {length} of "
                                      f"axis {place.axis} of {place.tensor}")
-                axes.setdefault((place.tensor, place.axis), []).append((group.name, place.each))
+                anywhere = place._replace(tensor="", axis=0, scaled=False)
+                axes.setdefault((place.tensor, place.axis), []).append((group.name, anywhere))
         self._groups = tuple(groups)
         # What differs by a constant alone is worked out once: a few terms instead of one for every tensor.
         self._terms: dict[tuple[Axis, ...], float] = defaultdict(float)
@@ -151,14 +152,14 @@ class Extent:
             cost = 1.0 if costs is None else costs.get(name, 0.0)
             self._terms[tuple(sorted(tuple(sorted(axes[name, axis])) for axis in placed))] += cost * alone
         for group in groups if costs is not None else ():
-            self._terms[(((group.name, 1),),)] += group.extra
+            self._terms[(((group.name, Place("", 0)),),)] += group.extra
         self.whole = float(self({}))
 
     def __call__(self, open: Mapping[str, Tensor]) -> Tensor:
         """The expected extent, a scalar; `open` is [count] by name of a group, of groups not in it everything stays."""
         one = next(iter(open.values()), torch.ones(1)).new_ones(())
         stays = {group.name: open.get(group.name, one.expand(group.count)) for group in self._groups}
-        lengths = {axis: math.prod((stays[name].repeat_interleave(each) for name, each in axis), start=one).sum()
+        lengths = {axis: math.prod((place.spread(stays[name]) for name, place in axis), start=one).sum()
                    for axis in {axis for term in self._terms for axis in term}}
         terms = [cost * math.prod((lengths[axis] for axis in term), start=one) for term, cost in self._terms.items()]
         return torch.stack(terms).sum()
