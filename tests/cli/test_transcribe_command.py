@@ -15,6 +15,30 @@ from sottovoce.decoding.ngrams import Ngrams, Order
 from sottovoce.packing import pack
 
 RATE = 16_000
+RECIPE = """
+[model]
+name = "conformer"
+layers = 1
+channels = 8
+heads = 1
+middle = 4
+images = 2
+[task]
+name = "recognize"
+speech = { path = "SAMPLE", where = { split = "train", corpus = "librispeech-train-clean-100" } }
+decoder = { graph = "graph", words = 200, ngrams = 2000 }
+seconds = 20
+workers = 0
+[task.dev]
+speech = { path = "SAMPLE", where = { split = "test" } }
+count = 2
+[task.test]
+speech = { path = "SAMPLE", where = { split = "test" } }
+count = 4
+[[stages]]
+kind = "distill"
+steps = 2
+"""
 SYMBOLS = ["<blk>", "\u2581A", "\u2581B", "\u2581C", "\u2581D"]
 
 
@@ -33,6 +57,20 @@ def audio(tmp_path: Path) -> Path:
     path = tmp_path / "a.wav"
     sf.write(path, 0.1 * np.random.default_rng(0).standard_normal((8000, 2)), 8000)
     return path
+
+
+@pytest.mark.recipe
+def test_a_recipe_ends_with_error_rates_and_what_to_try(sottovoce: Callable, audio: Path, tmp_path: Path) -> None:
+    (tmp_path / "toy.toml").write_text(RECIPE.replace("SAMPLE", f"{toy.ROOT}/sample/speech.jsonl"))
+    outcome = sottovoce("compress", tmp_path / "toy.toml", "--run", tmp_path / "run")
+    assert (outcome.status, outcome.err) == (0, "")
+    model = tmp_path / "run" / "model.sotto"
+    assert outcome.out.endswith(f"try it: sottovoce transcribe YOUR.wav --model {model}\n")
+    rates = json.loads((tmp_path / "run" / "scores.json").read_text())["metrics"]
+    assert rates.keys() == {"per", "wer"} and all(rate["noisy"] == 100 for rate in rates.values())
+    assert "Lower is better of WER, PER;" in (tmp_path / "run" / "report.html").read_text()
+    said = sottovoce("transcribe", audio, "--words", tmp_path / "graph", "-m", model)
+    assert (said.status, said.err) == (0, "")
 
 
 def test_text_goes_to_the_screen_and_into_files(
