@@ -78,7 +78,7 @@ def results() -> None:
 
 def _record(runs: Iterable[FullRun]) -> None:
     for run in runs:
-        if QUEUE.state(run) == "done":
+        if run.kind != "start" and QUEUE.state(run) == "done":
             record(QUEUE, run)
     pages.write()
 

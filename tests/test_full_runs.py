@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,19 +34,22 @@ LISTED = Queue(read_runs(toy.ROOT / "benchmarks/full/runs.toml"), toy.ROOT / "re
 TEACHER = FullRun("gcrn-teacher", "gcrn", "teacher")
 CHILD = FullRun("gcrn-c1", "gcrn", "compression", ("gcrn-teacher",))
 OTHER = FullRun("lstm-teacher", "lstm", "teacher")
+START = FullRun("fdnn-start", "fdnn", "start")
+BEGUN = FullRun("fdnn-teacher", "fdnn", "teacher", ("fdnn-start",))
 TRAIN = '[[stages]]\nkind = "train"\nsteps = 3\n'
 ROUNDS = '[[stages]]\nkind = "iterate"\nrounds = 2\nstages = [{ kind = "prune", ratio = 0.5 }, { kind = "train", ' \
          'steps = 2 }]\n[[stages]]\nkind = "cluster"\nvalues = 8\n'
 
 
 def tiny(folder: Path) -> Queue:
-    """Three runs on the sample, of models of a few hundred weights."""
+    """Runs on the sample, of models of a few hundred weights."""
     made = Queue((TEACHER, CHILD, OTHER), folder / "recipes", folder / "runs", folder / "results")
     made.recipes.mkdir()
     task = toy.TASK.replace('path = "', f'path = "{toy.ROOT}/sample/').replace("LISTS", str(folder))
     test = task[task.index("[task.dev]"):].replace("dev", "test").replace("[5]", "[-5, 0, 5]")
-    begins = 'checkpoint = "../runs/gcrn-teacher/stages/01-train.safetensors"'
-    for run, start, stages in ((TEACHER, "", TRAIN), (CHILD, begins, ROUNDS), (OTHER, "", TRAIN)):
+    begins = 'checkpoint = "../runs/{}/stages/01-train.safetensors"'
+    for run, start, stages in ((TEACHER, "", TRAIN), (CHILD, begins.format("gcrn-teacher"), ROUNDS),
+                               (OTHER, "", TRAIN), (START, "", TRAIN), (BEGUN, begins.format("fdnn-start"), TRAIN)):
         text = f'[model]\nname = "lstm"\nhidden = 4\nlayers = 1\n{start}\n{task}{test}{stages}'
         (made.recipes / f"{run.name}.toml").write_text(text)
     return made
@@ -218,10 +222,21 @@ def test_a_result_says_what_was_made_and_what_it_took(made: Queue) -> None:
     assert child["scores"]["all"]["si_sdr"]["utterances"] == 6
 
 
+def test_what_a_model_begins_with_is_counted_but_neither_scored_nor_recorded(made: Queue) -> None:
+    queue = replace(made, runs=(START, BEGUN))
+    for run in queue.runs:
+        make(queue, run)
+    teacher = json.loads((queue.results / "fdnn-teacher.json").read_text())
+    assert queue.state(START) == "done"
+    assert not (queue.results / "fdnn-start.json").exists() and not (queue.directory(START) / "test.json").exists()
+    assert (teacher["steps"], teacher["steps_in_all"]) == (3, 6)
+    assert teacher["seconds_in_all"] > teacher["seconds"]
+
+
 def test_the_time_of_a_stage_that_holds_others_is_theirs() -> None:
     seconds = {"00-start": 1.0, "01-iterate/01.1-prune": 2.0, "01-iterate/01.2-train": 30.0, "01-iterate": 5.0}
     rows = [Row(stage, "any", {}, 0, 0, 0, 0, {}, steps=7, seconds=value) for stage, value in seconds.items()]
-    assert spent(rows) == (28, 33.0)
+    assert spent(rows, 3600.0) == (28, 28.0, 33.0)
 
 
 def test_the_difference_is_that_of_the_means(made: Queue) -> None:

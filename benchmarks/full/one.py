@@ -17,7 +17,7 @@ from sottovoce.terminal import Shown
 def make(queue: Queue, run: FullRun) -> None:
     """Make the run, or go on with it; score its file on the test list and write its result.
 
-    Raises SottovoceError.
+    What a model begins with is not scored. Raises SottovoceError.
     """
     recipe, directory = queue.recipe(run), queue.directory(run)
     list(check(recipe))
@@ -25,6 +25,8 @@ def make(queue: Queue, run: FullRun) -> None:
         at_work = Run(recipe, directory, shown)
         _same_beginning(queue, run)
         compress(at_work)
+        if run.kind == "start":
+            return
         shown.stage("test list")
         own, given = scores_of(queue, run), input_scores(queue, run)
         if recipe.model.checkpoint is not None and (teacher := queue.teacher(run)) is not None:

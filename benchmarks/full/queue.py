@@ -102,9 +102,10 @@ class Queue:
         return "ready" if needs <= {"done"} else "waiting"
 
     def _done(self, run: FullRun) -> bool:
-        """Whether the run was made here, of the recipe as it is now."""
+        """Whether the run was made here, of the recipe as it is now; what a model begins with has no result."""
         copy = self.directory(run) / "recipe.toml"
-        if not (self.results / f"{run.name}.json").is_file() or not (self.directory(run) / "model.sotto").is_file():
+        recorded = run.kind == "start" or (self.results / f"{run.name}.json").is_file()
+        if not recorded or not (self.directory(run) / "model.sotto").is_file():
             return False
         try:
             return copy.read_text(encoding="utf-8") == self.recipe(run).text

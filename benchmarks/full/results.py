@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,20 +35,18 @@ def record(queue: Queue, run: FullRun) -> Path:
     directory, recipe = queue.directory(run), queue.recipe(run)
     model, rows = directory / "model.sotto", read_ledger(directory / "ledger.jsonl")
     artefact, groups = load(model), recipe.task.groups("test")
-    steps, seconds = spent(rows)
-    earlier = [_stored(queue, other) for other in _begins_with(queue, run)]
-    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    alone, in_all = spent(rows, recipe.task.step_seconds), history(queue, run)
+    digest = _digest(model)
     path = queue.results / f"{run.name}.json"
     before = _stored(queue, run) if path.is_file() else {}
     made = before if before.get("model_sha256") == digest else {"commit": _commit(), "environment": environment()}
-    hours = steps * recipe.task.step_seconds / 3600
     result = {
         "name": run.name, "model": run.model, "variant": run.variant, "kind": run.kind,
         "command": f"python benchmarks/full_runs.py one {run.name}",
         "recipe": recipe.text,
         "recipe_sha256": hashlib.sha256(recipe.text.encode()).hexdigest(),
         "model_sha256": digest,
-        "after": {name: _stored(queue, queue.by_name[name])["model_sha256"] for name in run.after},
+        "after": {name: _digest(queue.directory(queue.by_name[name]) / "model.sotto") for name in run.after},
         "commit": made["commit"],
         "environment": made["environment"],
         "dense_parameters": rows[0].parameters,
@@ -56,9 +54,7 @@ def record(queue: Queue, run: FullRun) -> Path:
         "paper_bytes": round(paper_bytes(artefact)),
         "nonzeros": rows[-1].nonzeros,
         "multiply_adds": dict(zip(("dense", "nonzero"), multiply_adds(artefact), strict=True)),      # a second
-        "steps": steps, "steps_in_all": steps + sum(other["steps_in_all"] for other in earlier),
-        "hours": hours, "hours_in_all": hours + sum(other["hours_in_all"] for other in earlier),
-        "seconds": seconds, "seconds_in_all": seconds + sum(other["seconds_in_all"] for other in earlier),
+        **alone._asdict(), **{f"{name}_in_all": value for name, value in in_all._asdict().items()},
         "rows": [{**row.lasting(), "seconds": row.seconds} for row in rows],
         "scores": summary(scores_of(queue, run), groups, _references(queue, run)),
     }
@@ -71,13 +67,30 @@ def record(queue: Queue, run: FullRun) -> Path:
     return path
 
 
-def spent(rows: Sequence[Row]) -> tuple[int, float]:
-    """Training steps and seconds of a run, rounds that were undone included.
+class Spent(NamedTuple):
+    """What training took."""
+
+    steps: int
+    hours: float                         # of audio
+    seconds: float                       # of work
+
+
+def spent(rows: Sequence[Row], step_seconds: float) -> Spent:
+    """Of a run alone, whose steps hear so many seconds; rounds that were undone included.
 
     A stage that holds others has only their steps; its own seconds miss what an earlier process spent.
     """
     holders = {row.stage.rpartition("/")[0] for row in rows}
-    return sum(row.steps for row in rows), sum(row.seconds for row in rows if row.stage not in holders)
+    steps = sum(row.steps for row in rows)
+    seconds = sum(row.seconds for row in rows if row.stage not in holders)
+    return Spent(steps, steps * step_seconds / 3600, seconds)
+
+
+def history(queue: Queue, run: FullRun) -> Spent:
+    """Of a run and all that it began with."""
+    rows = read_ledger(queue.directory(run) / "ledger.jsonl")
+    parts = [spent(rows, queue.recipe(run).task.step_seconds), *(history(queue, other) for other in _begins_with(queue, run))]
+    return Spent(*map(sum, zip(*parts, strict=True)))
 
 
 def summary(scores: Scores, groups: Sequence[str], references: dict[str, Scores]) -> dict[str, Any]:
@@ -138,6 +151,10 @@ def _stored(queue: Queue, run: FullRun) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     stored: dict[str, Any] = json.loads(path.read_text())
     return stored
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _json(interval: Interval) -> dict[str, float | None]:
