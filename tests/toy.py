@@ -54,6 +54,7 @@ STAGE_TABLES: dict[str, str] = {
     "quantize": "bits = 3",
     "activations": 'ranges = "static"\nutterances = 2\nonly = "output.weight"',
     "l0": 'steps = 16\ntarget = 0.5\ngate_lr = 0.9\nmultiplier_lr = 0.9\nrise = 0.1\nfeatures = "hidden.*"',
+    "factorize": "target = 0.1",
     "iterate": 'rounds = 2\nstages = [{ kind = "prune", ratio = 0.3 }, '
                '{ kind = "distill", steps = 3, teacher = "previous", l1 = "auto" }]',
     "budget": 'size = "4 kB"\nrounds = 1\nvalues = 8\nutterances = 2\n'

@@ -40,6 +40,7 @@ from sottovoce.recipe import Recipe, Stage
 from sottovoce.settings import from_table
 from sottovoce.techniques.context import Teacher
 from sottovoce.techniques.distill import Distill
+from sottovoce.techniques.factorize import Factorize
 from sottovoce.techniques.l0 import L0
 from sottovoce.techniques.share import Share
 from sottovoce.techniques.snapshot import Snapshot, restore, snapshot
@@ -47,6 +48,7 @@ from sottovoce.techniques.weights import learned, plain, weights
 from sottovoce.training import Fitted, Loss, Penalty, Schedule, fit, forward
 
 START = "00-start"
+BECOME = Snapshot._fields[1:]            # notes beside the tensors of a checkpoint
 
 
 class Run:
@@ -221,8 +223,9 @@ class Run:
         return self.directory / "stages" / f"{place}{suffix}.safetensors"
 
     def _save(self, place: str, model: nn.Module) -> None:
-        kept = snapshot(model)
-        save_tensors(self._file(place), kept.tensors, forms=kept.forms, shared=kept.shared, **self.identity(model))
+        tensors, *become = snapshot(model)
+        notes = dict(zip(BECOME, become, strict=True))
+        save_tensors(self._file(place), tensors, **notes, **self.identity(model))
 
     def dense(self) -> nn.Module:
         """The model the run began with."""
@@ -232,7 +235,7 @@ class Run:
         file = self._file(place)
         tensors, notes = load_tensors(file)
         config = from_table(type(self.recipe.model.config), notes["config"], f"{file}: config", file.parent)
-        return restore(self._fresh(config), tensors, notes.get("forms", {}), notes.get("shared", {}))
+        return restore(self._fresh(config), tensors, *(notes.get(name, {}) for name in BECOME))
 
     def identity(self, model: nn.Module) -> dict[str, Any]:
         """Which model this is: its name, and its settings, which a stage may have changed."""
@@ -273,7 +276,7 @@ def load_dense(model: nn.Module, path: Path) -> None:
     """
     tensors, _ = load_tensors(path)
     try:
-        restore(model, {name: tensor.float() for name, tensor in tensors.items()}, {}, {})
+        restore(model, {name: tensor.float() for name, tensor in tensors.items()}, *({} for _ in BECOME))
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from None
 
@@ -334,7 +337,7 @@ def _chosen(stages: Sequence[tuple[str, Stage]], model: nn.Module, within: str =
         place = f"{within}stage {number} ({kind}): "
         try:
             names = [weight.name for weight in weights(model, stage.only)] if hasattr(stage, "only") else []
-            names += stage.members(model) if isinstance(stage, Share) else []
+            names += stage.members(model) if isinstance(stage, Share | Factorize) else []
             names += [group.name for group in stage.groups(model)] if isinstance(stage, L0) else []
         except RecipeError as error:
             raise RecipeError(f"{place}{error}") from None

@@ -48,8 +48,9 @@ def test_every_stage_is_under_the_laws() -> None:
     assert set(toy.STAGE_TABLES) == set(STAGES) - {"share"}
 
 
+# A matrix that is factored is another one.
 @pytest.mark.parametrize("before", BEFORE)
-@pytest.mark.parametrize("kind", toy.STAGE_TABLES)
+@pytest.mark.parametrize("kind", [kind for kind in toy.STAGE_TABLES if kind != "factorize"])
 def test_zero_weights_stay_zero(kind: str, before: str, made: Maker) -> None:
     (first, _), (after, _) = (
         made(stages, kind=kind) for stages in (BEFORE[before], BEFORE[before] + toy.stage_table(kind)))

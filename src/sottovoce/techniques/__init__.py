@@ -4,6 +4,7 @@ from sottovoce.techniques.activations import Activations, Dynamic, Static
 from sottovoce.techniques.budget import Budget
 from sottovoce.techniques.cluster import Cluster, Codebook
 from sottovoce.techniques.distill import Distill
+from sottovoce.techniques.factorize import Factorize
 from sottovoce.techniques.half import Half, HalfPrecision
 from sottovoce.techniques.inputs import InputForm
 from sottovoce.techniques.iterate import Iterate
@@ -26,6 +27,7 @@ STAGES: dict[str, type] = {
     "quantize": Quantize,
     "activations": Activations,
     "l0": L0,
+    "factorize": Factorize,
     "iterate": Iterate,
     "budget": Budget,
 }

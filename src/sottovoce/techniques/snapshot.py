@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sottovoce.errors import FormatError
 from sottovoce.techniques import FORMS, INPUT_FORMS
+from sottovoce.techniques.factors import factor, ranks_of
 from sottovoce.techniques.inputs import host, input_forms, lay
 from sottovoce.techniques.weights import learned, tie, ties
 
@@ -19,21 +20,24 @@ class Snapshot(NamedTuple):
     tensors: Mapping[str, Tensor]        # its state dict
     forms: Mapping[str, str]             # name of a weight, or of a form of what comes in -> name of the form
     shared: Mapping[str, str]            # name of a module -> name of the one that it is
+    factored: Mapping[str, int]          # name of a linear layer that is two thinner ones -> its rank
 
 
 def snapshot(model: nn.Module) -> Snapshot:
-    """The state of a model, copied, the form of each of its weights, and which of its modules are one."""
+    """The state of a model, copied, the form of each of its weights, and which modules are one or factored."""
     names = {form: name for name, form in FORMS.items()}
     forms = {weight.name: names[type(weight.form)] for weight in learned(model) if weight.form is not None}
     inputs = {form: name for name, form in INPUT_FORMS.items()}
     forms |= {name: inputs[type(form)] for name, form in input_forms(model).items()}
-    return Snapshot({name: tensor.detach().clone() for name, tensor in model.state_dict().items()}, forms, ties(model))
+    tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    return Snapshot(tensors, forms, ties(model), ranks_of(model))
 
 
 def restore(model: nn.Module, tensors: Mapping[str, Tensor], forms: Mapping[str, str], shared: Mapping[str, str],
-            ) -> nn.Module:
+            factored: Mapping[str, int]) -> nn.Module:
     """The freshly built model with that state. Raises FormatError when the state is of another model."""
     try:
+        factor(model, factored)
         tie(model, shared)
         for name in (name for name, kind in forms.items() if kind in INPUT_FORMS):
             lay(host(model, name), _made(INPUT_FORMS, forms[name], name, f"{name}.", tensors))

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from sottovoce.artefact.stored import Dense, Stored
 from sottovoce.errors import RecipeError
+from sottovoce.techniques.factors import factor, ranks_of
 from sottovoce.techniques.inputs import host, input_forms, lay
 
 
@@ -124,6 +125,7 @@ def plain(model: nn.Module) -> nn.Module:
     Weights have no forms there; what is rounded on its way into a module still is.
     """
     fresh, shared = type(model)(model.config), ties(model)
+    factor(fresh, ranks_of(model))
     tie(fresh, shared)
     for name, form in input_forms(model).items():
         lay(host(fresh, name), type(form)(**form.state_dict()))
