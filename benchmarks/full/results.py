@@ -89,8 +89,8 @@ def spent(rows: Sequence[Row], step_seconds: float) -> Spent:
 def history(queue: Queue, run: FullRun) -> Spent:
     """Of a run and all that it began with."""
     rows = read_ledger(queue.directory(run) / "ledger.jsonl")
-    parts = [spent(rows, queue.recipe(run).task.step_seconds), *(history(queue, other) for other in _begins_with(queue, run))]
-    return Spent(*map(sum, zip(*parts, strict=True)))
+    earlier = [history(queue, other) for other in _begins_with(queue, run)]
+    return Spent(*map(sum, zip(spent(rows, queue.recipe(run).task.step_seconds), *earlier, strict=True)))
 
 
 def summary(scores: Scores, groups: Sequence[str], references: dict[str, Scores]) -> dict[str, Any]:
