@@ -19,6 +19,7 @@ import toy
 from sottovoce.checkpoints import save_tensors
 from sottovoce.errors import RecipeError, SottovoceError
 from sottovoce.ledger import Row
+from sottovoce.metrics.statistics import Rate, weights_of
 from sottovoce.recipe import parse_recipe, parse_stages
 
 sys.path.insert(0, str(toy.ROOT / "benchmarks"))
@@ -27,6 +28,7 @@ from full import queue as queues
 from full.one import make
 from full.queue import FullRun, Queue, read_runs, work
 from full.results import record, shipped_scores, spent
+from full.scores import kept
 from full.tables import MISSING, Results
 
 LISTED = Queue(read_runs(toy.ROOT / "benchmarks/full/runs.toml"), toy.ROOT / "recipes/full", toy.ROOT / "runs/full",
@@ -254,6 +256,12 @@ def test_nothing_is_scored_twice(made: Queue, monkeypatch: pytest.MonkeyPatch) -
     make(made, CHILD)
     record(made, TEACHER)
     assert (made.results / "gcrn-c1.json").read_bytes() == before
+
+
+def test_kept_error_rates_know_their_weight(tmp_path: Path) -> None:
+    for _ in range(2):
+        (found,) = kept(tmp_path / "test.json", {"list": "one"}, lambda: [{"wer": Rate(1, 3), "si_sdr": 2.5}])
+        assert found == {"wer": pytest.approx(100 / 3), "si_sdr": 2.5} and weights_of("wer", [found]) == [3]
 
 
 def test_a_child_of_another_teacher_is_not_gone_on_with(made: Queue) -> None:

@@ -18,7 +18,7 @@ from sottovoce.artefact.describe import paper_bytes
 from sottovoce.artefact.file import load
 from sottovoce.files import write_text
 from sottovoce.ledger import Row, read_ledger
-from sottovoce.metrics.statistics import Interval, mean_interval, paired_bootstrap
+from sottovoce.metrics.statistics import Interval, mean_interval, paired_bootstrap, weights_of
 from sottovoce.proof import environment
 from sottovoce.tasks.extract import Extract
 
@@ -104,17 +104,15 @@ def _group(scores: Scores, chosen: NDArray[np.bool_], references: dict[str, Scor
     def column(of: Scores, metric: str) -> NDArray[np.float64]:
         return np.array([utterance[metric] for utterance in of], np.float64)[chosen]
 
-    return {
-        metric: {
-            **_json(mean_interval(column(scores, metric))),
-            "utterances": int(chosen.sum()),
-            "against": {
-                name: _json(paired_bootstrap(column(other, metric), column(scores, metric)))
-                for name, other in references.items()
-            },
+    found = {}
+    for metric in scores[0]:
+        own, weights = column(scores, metric), weights_of(metric, scores)[chosen]
+        against = {name: _json(paired_bootstrap(column(other, metric), own, weights=weights))
+                   for name, other in references.items()}
+        found[metric] = {
+            **_json(mean_interval(own, weights=weights)), "utterances": int(chosen.sum()), "against": against,
         }
-        for metric in scores[0]
-    }
+    return found
 
 
 def shipped_scores(queue: Queue, run: FullRun) -> dict[str, dict[str, float]]:

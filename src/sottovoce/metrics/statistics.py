@@ -83,7 +83,7 @@ def means(scores: Sequence[Scores]) -> dict[str, float]:
     """The mean of every metric over the utterances where it is defined; NaN where it is on none."""
     columns = {name: np.array([found[name] for found in scores], np.float64) for name in _metrics_of(scores)}
     return {
-        name: _mean(column[there := ~np.isnan(column)], _weights(name, scores)[there])
+        name: _mean(column[there := ~np.isnan(column)], weights_of(name, scores)[there])
         for name, column in columns.items()
     }
 
@@ -170,7 +170,7 @@ def compare(
     names = _common_metrics(sides)
     if groups is not None and len(groups) != len(noisy):
         raise SottovoceError(f"comparison: groups: expected {len(noisy)} labels, got {len(groups)}")
-    tables = {name: (_table(name, sides), _weights(name, uncompressed)) for name in names}
+    tables = {name: (_table(name, sides), weights_of(name, uncompressed)) for name in names}
 
     def lines(chosen: NDArray[np.bool_]) -> dict[str, Line]:
         return {
@@ -188,7 +188,7 @@ def _table(metric: str, sides: Mapping[str, Sequence[Scores]]) -> Array:
     return np.array([[scores[metric] for scores in side] for side in sides.values()], dtype=np.float64)
 
 
-def _weights(metric: str, scores: Sequence[Scores]) -> Array:
+def weights_of(metric: str, scores: Sequence[Scores]) -> Array:
     """What each utterance weighs in the means of a metric: 1, unless its scores are rates."""
     return np.array([getattr(found[metric], "weight", 1.0) for found in scores], np.float64)
 
