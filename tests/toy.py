@@ -54,6 +54,7 @@ STAGE_TABLES: dict[str, str] = {
     "quantize": "bits = 3",
     "activations": 'ranges = "static"\nutterances = 2\nonly = "output.weight"',
     "l0": 'steps = 16\ntarget = 0.5\ngate_lr = 0.9\nmultiplier_lr = 0.9\nrise = 0.1\nfeatures = "hidden.*"',
+    "cut": "target = 0.4",
     "factorize": "target = 0.1",
     "iterate": 'rounds = 2\nstages = [{ kind = "prune", ratio = 0.3 }, '
                '{ kind = "distill", steps = 3, teacher = "previous", l1 = "auto" }]',
@@ -63,6 +64,7 @@ STAGE_TABLES: dict[str, str] = {
 
 STAGE_MODELS: dict[str, dict[str, str]] = {      # for stages that are not for every model; else that of `recipe`
     "l0": {"name": "fdnn", "model": "units = 16\nlayers = 2"},
+    "cut": {"name": "fdnn", "model": "units = 16\nlayers = 2"},
 }
 
 TASK = """

@@ -39,6 +39,7 @@ from sottovoce.packing import pack
 from sottovoce.recipe import Recipe, Stage
 from sottovoce.settings import from_table
 from sottovoce.techniques.context import Teacher
+from sottovoce.techniques.cut import Cut
 from sottovoce.techniques.distill import Distill
 from sottovoce.techniques.factorize import Factorize
 from sottovoce.techniques.l0 import L0
@@ -338,7 +339,7 @@ def _chosen(stages: Sequence[tuple[str, Stage]], model: nn.Module, within: str =
         try:
             names = [weight.name for weight in weights(model, stage.only)] if hasattr(stage, "only") else []
             names += stage.members(model) if isinstance(stage, Share | Factorize) else []
-            names += [group.name for group in stage.groups(model)] if isinstance(stage, L0) else []
+            names += [group.name for group in stage.groups(model)] if isinstance(stage, L0 | Cut) else []
         except RecipeError as error:
             raise RecipeError(f"{place}{error}") from None
         if names:

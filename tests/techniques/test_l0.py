@@ -290,7 +290,7 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], message: str
 
 
 @pytest.mark.parametrize(("model", "more", "message"), [
-    ("lstm", "", r"stage 1 \(l0\): l0: expected a model that says what can be removed from it, got LstmEnhancer"),
+    ("lstm", "", r"stage 1 \(l0\): units: expected a model that says what can be removed from it, got LstmEnhancer"),
     ("fdnn", 'kinds = ["heads"]', r"stage 1 \(l0\): kinds: the model has no units of kind 'heads'; there are: hidden"),
 ])
 def test_a_model_without_such_units_is_refused_before_the_run(model: str, more: str, message: str,

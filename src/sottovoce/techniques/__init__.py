@@ -3,6 +3,7 @@
 from sottovoce.techniques.activations import Activations, Dynamic, Static
 from sottovoce.techniques.budget import Budget
 from sottovoce.techniques.cluster import Cluster, Codebook
+from sottovoce.techniques.cut import Cut
 from sottovoce.techniques.distill import Distill
 from sottovoce.techniques.factorize import Factorize
 from sottovoce.techniques.half import Half, HalfPrecision
@@ -27,6 +28,7 @@ STAGES: dict[str, type] = {
     "quantize": Quantize,
     "activations": Activations,
     "l0": L0,
+    "cut": Cut,
     "factorize": Factorize,
     "iterate": Iterate,
     "budget": Budget,

@@ -2,20 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sottovoce.errors import RecipeError
 from sottovoce.techniques.context import Run, Teacher
 from sottovoce.techniques.distill import likeness
-from sottovoce.techniques.gates import Extent, Gates, along, kept, lay_gates, placed, uses
-from sottovoce.techniques.inputs import input_forms
-from sottovoce.techniques.prune import Mask
-from sottovoce.techniques.weights import Weight, learned, plain, ties
+from sottovoce.techniques.gates import Extent, Gates, lay_gates
+from sottovoce.techniques.removal import Objective, extent_of, groups_of, without
 from sottovoce.training import Beside, Precision, Schedule, forward
-from sottovoce.units import Cuttable, Divisible, Group
+from sottovoce.units import Cuttable, Group
 
 MISSED = 0.02            # of the whole, by which what was removed may miss its target in silence
 
@@ -33,7 +30,7 @@ class L0:
 
     steps: int
     target: float                    # share of the parameters, or of the multiply-adds, 0 < target < 1
-    objective: Literal["size", "multiply_adds"] = "size"
+    objective: Objective = "size"
     kinds: tuple[str, ...] = ()      # of units, as the model names them; all by default
     lr: float = 3e-4                 # of the weights; all rates fall along a half cosine to decay_to of themselves
     gate_lr: float = 1e-2
@@ -63,8 +60,7 @@ class L0:
 
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
         groups = self.groups(model)
-        _check_first(model)
-        extent = self._extent(model, run)
+        extent = extent_of(model, self.objective, run)
         gates = {group.name: self._gates(model, group) for group in groups}
         self._fit(model, groups, gates, extent, run)
         stay = {name: gate.settle() for name, gate in gates.items()}
@@ -72,29 +68,11 @@ class L0:
         run.note(removed=removed, units={name: [int(units.sum()), len(units)] for name, units in stay.items()})
         if abs(removed - self.target) > MISSED:
             run.note(missed=f"target {self.target:g}, removed {removed:.3f}")
-        return _cut(model, stay) if isinstance(model, Cuttable) else _zeroed(model, groups, stay)
+        return without(model, groups, stay)
 
     def groups(self, model: nn.Module) -> list[Group]:
         """The groups of units that are gated. Raises RecipeError where the model has none of these kinds."""
-        if not isinstance(model, Divisible):
-            raise RecipeError(f"l0: expected a model that says what can be removed from it, got {type(model).__name__}")
-        there_are = list(model.units())
-        known = list(dict.fromkeys(group.kind for group in there_are))
-        for kind in self.kinds:
-            if kind not in known:
-                raise RecipeError(f"kinds: the model has no units of kind {kind!r}; there are: {', '.join(known)}")
-        return [group for group in there_are if group.kind in (self.kinds or known)]
-
-    def _extent(self, model: nn.Module, run: Run) -> Extent:
-        assert isinstance(model, Divisible)
-        groups = model.units()
-        shapes = {weight.name: weight.value.shape for weight in learned(model)}
-        if self.objective == "size":
-            return Extent(shapes, groups)
-        inputs = run.task.example()
-        seconds = inputs[0].shape[-1] / run.task.sample_rate
-        counts = uses(model.eval(), inputs)
-        return Extent(shapes, groups, {name: count / seconds for name, count in counts.items()})
+        return groups_of(model, self.kinds)
 
     def _gates(self, model: nn.Module, group: Group) -> Gates:
         norms = model.norms(group.name) if isinstance(model, Cuttable) else ()
@@ -144,42 +122,3 @@ class Constraint(nn.Module):
         removed = self._extent.removed({name: gates.open() for name, gates in self._gates.items()})
         over = removed - self.share * self._target
         return self.multipliers[0] * over + self.multipliers[1] * over.square()
-
-
-def _check_first(model: nn.Module) -> None:
-    """Raises RecipeError when a stage was before this one that has to come after it."""
-    if shared := next(iter(ties(model)), None):
-        raise RecipeError(f"l0: expected modules of their own, but a stage before it shares {shared}")
-    if rounded := next(iter(input_forms(model)), None):
-        raise RecipeError(f"l0: expected free inputs, but a stage before it holds {rounded}")
-
-
-@torch.no_grad()
-def _cut(model: nn.Module, stay: Mapping[str, Tensor]) -> nn.Module:
-    """The model without the other units; weights that were held keep their zeros."""
-    held = {weight.name for weight in learned(model) if weight.form is not None and not kept(weight).all()}
-    whole = plain(model)
-    assert isinstance(whole, Cuttable)
-    smaller = whole.without(stay).requires_grad_(True).eval()
-    for weight in [weight for weight in learned(smaller) if weight.name in held]:
-        _mask(weight, weight.value != 0)
-    return smaller
-
-
-@torch.no_grad()
-def _zeroed(model: nn.Module, groups: Sequence[Group], stay: Mapping[str, Tensor]) -> nn.Module:
-    """The model with the other units held at zero, wherever they lie."""
-    for weight, places in placed(model, groups):
-        keep = kept(weight)
-        for group, place in places:
-            keep = keep & along(stay[group.name], place, keep.dim())
-        _mask(weight, keep)
-    return model
-
-
-def _mask(weight: Weight, keep: Tensor) -> None:
-    """Hold a weight to what is kept of it; free where that is all."""
-    if keep.all():
-        weight.free()
-    else:
-        weight.hold(Mask(keep))
