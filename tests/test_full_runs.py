@@ -23,7 +23,7 @@ from sottovoce.metrics.statistics import Rate, weights_of
 from sottovoce.recipe import parse_recipe, parse_stages
 
 sys.path.insert(0, str(toy.ROOT / "benchmarks"))
-from full import extraction, pages, status
+from full import extraction, pages, recognition, status
 from full import queue as queues
 from full.one import make
 from full.queue import FullRun, Queue, read_runs, work
@@ -95,7 +95,8 @@ def test_the_list_holds_every_run_that_a_table_has_a_row_for() -> None:
     enhancers = [f"{model}-{variant}" for variant in variants for model in models]
     ablations = [f"gcrn-{variant}" for variant in ("no-distill", "dense-teacher", "one-shot", "global")]
     assert sorted(run.name for run in LISTED.runs) == sorted(
-        [*enhancers, *ablations, *extraction.names(), "lstm-start", "lstm-small-start", "wase-separate"])
+        {*enhancers, *ablations, *extraction.names(), *recognition.names(), *recognition.ABLATIONS, "lstm-start",
+         "lstm-small-start", "wase-separate"})
 
 
 @pytest.mark.parametrize("run", LISTED.runs, ids=lambda run: run.name)

@@ -9,6 +9,7 @@ from typing import Any
 import enhance
 
 from full.extraction import Extraction
+from full.recognition import Recognition
 from full.tables import Results, markdown
 from sottovoce.files import write_text
 
@@ -32,7 +33,8 @@ def write() -> None:
 
 def results_page() -> str:
     """All results there are."""
-    parts = [HEAD, *map(enhance.table, enhance.results()), _full().page(), _extraction().page()]
+    parts = [HEAD, *map(enhance.table, enhance.results()), _full().page(), _extraction().page(),
+             _recognition().page()]
     if OVERHEAD.is_file():
         parts.append(f"## What a step of training costs\n\n{overhead(json.loads(OVERHEAD.read_text()))}")
     if SENSITIVITY.is_file():
@@ -53,6 +55,8 @@ def tables() -> dict[str, str]:
         "the small models": full.small(),
         "work 3": _extraction().rows(),
         "the sizes of work 3": _extraction().sizes(),
+        "work 4": _recognition().rows(),
+        "the ablations of work 4": _recognition().ablations(),
     }
 
 
@@ -98,3 +102,7 @@ def _full() -> Results:
 
 def _extraction() -> Extraction:
     return Extraction(_full(), enhance.RESULTS / "tinywase_sizes.json")
+
+
+def _recognition() -> Recognition:
+    return Recognition(_full(), enhance.RESULTS / "recognizer_speed.json", enhance.RESULTS / "pocketsphinx.json")

@@ -46,7 +46,8 @@ def record(queue: Queue, run: FullRun) -> Path:
         "recipe": recipe.text,
         "recipe_sha256": hashlib.sha256(recipe.text.encode()).hexdigest(),
         "model_sha256": digest,
-        "after": {name: _digest(queue.directory(queue.by_name[name]) / "model.sotto") for name in run.after},
+        "after": {name: _digest(queue.directory(queue.by_name[name]) / "model.sotto") for name in run.after
+                  if queue.by_name[name].kind != "start"},
         "commit": made["commit"],
         "environment": made["environment"],
         "dense_parameters": rows[0].parameters,
