@@ -12,11 +12,14 @@ from torch import nn
 
 from sottovoce.artefact.cost import multiply_adds
 from sottovoce.artefact.file import load
+from sottovoce.artefact.shrink import shrink
 from sottovoce.errors import FormatError, RecipeError
 from sottovoce.export.check import check as check_export
 from sottovoce.export.onnx import export_onnx
+from sottovoce.packing import pack
 from sottovoce.run import Run, check, compress, on_arrays
 from sottovoce.runtime import Session
+from sottovoce.runtime.transcribe import BLANK
 from sottovoce.techniques.factorize import Factorize
 from sottovoce.techniques.factors import Factored, linears, ranks_of
 from sottovoce.techniques.snapshot import restore, snapshot
@@ -126,6 +129,18 @@ def test_the_structure_lives_on(after: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(Session(artefact).run(waveform), given, atol=1e-4)
     np.testing.assert_array_equal(on_arrays(compress(Run(run.recipe, run.directory)))(waveform), given)
     assert multiply_adds(artefact)[1] == run.rows[-1].multiply_adds
+    check_export(export_onnx(artefact), artefact)
+
+
+def test_a_recognizer_that_was_cut_is_factored_too() -> None:
+    model = toy.built("conformer", toy.RECOGNIZER_SETTINGS["conformer"][2])
+    model = Factorize(0.1).apply(model, Notes())                                     # type: ignore[arg-type]
+    artefact = pack(model, {"sample_rate": 16_000, "symbols": [BLANK, *"abcd"]})
+    waveform = 0.1 * torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    given = on_arrays(model)(waveform.numpy())
+    assert ranks_of(model)
+    for ours in (artefact, shrink(artefact)):
+        np.testing.assert_allclose(Session(ours).run(waveform.numpy()), given, atol=1e-4)
     check_export(export_onnx(artefact), artefact)
 
 
