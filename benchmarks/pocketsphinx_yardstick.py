@@ -1,7 +1,7 @@
 """The word errors of pocketsphinx itself on the test list of work 4: python benchmarks/pocketsphinx_yardstick.py
 
-Writes benchmarks/results/pocketsphinx.json. It has its own Gaussian mixtures, dictionary and trigram model; with the last
-two our phones become words as well.
+Writes benchmarks/results/pocketsphinx.json. It has its own Gaussian mixtures, dictionary and trigram model; our phones
+become words with the last two as well.
 """
 
 import json

@@ -30,6 +30,7 @@ class ModelSettings:
     name: str
     config: Any                          # the settings dataclass of that model
     checkpoint: Path | None = None       # safetensors; a fresh model if not given
+    given: frozenset[str] = frozenset()  # the settings that the recipe names; a checkpoint may bring the others
 
 
 @dataclass(frozen=True)
@@ -185,4 +186,5 @@ def _model(table: Mapping[str, Any], where: str, base: Path) -> ModelSettings:
         raise RecipeError(f"{where}: checkpoint: expected a path, got {checkpoint!r}")
     configs = {name: kind.config for name, kind in MODELS.items()}
     name, config = _named(configs, "name", rest, where, base)
-    return ModelSettings(name, config, None if checkpoint is None else Path(base, checkpoint).resolve())
+    where_from = None if checkpoint is None else Path(base, checkpoint).resolve()
+    return ModelSettings(name, config, where_from, frozenset(rest) - {"name"})

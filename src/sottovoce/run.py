@@ -34,9 +34,9 @@ from sottovoce.errors import FormatError, RecipeError
 from sottovoce.files import sweep, write_bytes, write_text
 from sottovoce.ledger import Row, Watcher, read_ledger, write_ledger
 from sottovoce.metrics.statistics import means
-from sottovoce.models import MODELS, build
+from sottovoce.models import MODELS
 from sottovoce.packing import pack
-from sottovoce.recipe import Recipe, Stage
+from sottovoce.recipe import ModelSettings, Recipe, Stage
 from sottovoce.settings import from_table
 from sottovoce.techniques.context import Teacher
 from sottovoce.techniques.cut import Cut
@@ -83,9 +83,7 @@ class Run:
         if self._finished(START):
             return self._load(START)
         torch.manual_seed(self.recipe.seed)
-        model = self._fresh()
-        if self.recipe.model.checkpoint is not None:
-            load_dense(model, self.recipe.model.checkpoint)
+        model = begin(self.recipe.model)
         self.watcher.stage(START)
         self._finish(START, "start", {}, model, time.monotonic())
         return model
@@ -166,9 +164,7 @@ class Run:
     def teacher(self, which: Teacher | Path) -> nn.Module:
         """A frozen model: the one the run began with, the one before its last pruning, or that of a checkpoint."""
         if isinstance(which, Path):
-            model = self._fresh()
-            load_dense(model, which)
-            return plain(model)
+            return plain(trained(self.recipe.model, which))
         if which == "dense":
             return plain(self.dense())
         prunings = [number for number, row in enumerate(self.rows) if row.kind == "prune"]
@@ -216,9 +212,9 @@ class Run:
 
     # ---- disk ---------------------------------------------------------------------------------------------------
 
-    def _fresh(self, config: Any = None) -> nn.Module:
-        """The recipe's model as it is built, with other settings if they are given."""
-        return MODELS[self.recipe.model.name].module(config or self.recipe.model.config)
+    def _fresh(self, config: Any) -> nn.Module:
+        """The recipe's model with these settings, as it is built."""
+        return MODELS[self.recipe.model.name].module(config)
 
     def _file(self, place: str, suffix: str = "") -> Path:
         return self.directory / "stages" / f"{place}{suffix}.safetensors"
@@ -270,14 +266,26 @@ def on_arrays(model: nn.Module) -> Callable[..., Any]:
     return apply
 
 
-def load_dense(model: nn.Module, path: Path) -> None:
-    """Fill a fresh model from a checkpoint of plain weights, 16- or 32-bit floats.
+def begin(settings: ModelSettings) -> nn.Module:
+    """The model of these settings, untrained or as its checkpoint has it."""
+    if settings.checkpoint is not None:
+        return trained(settings, settings.checkpoint)
+    return MODELS[settings.name].module(settings.config)
 
-    Raises FormatError naming the tensor when the checkpoint is of another model.
+
+def trained(settings: ModelSettings, path: Path) -> nn.Module:
+    """The model with the plain weights of a checkpoint, 16- or 32-bit floats.
+
+    Settings that the recipe does not name are those of the checkpoint, if it is of a run: it may be of a model that was
+    cut. Raises FormatError naming the tensor when it is of another model.
     """
-    tensors, _ = load_tensors(path)
+    tensors, notes = load_tensors(path)
+    own = notes["config"] if notes.get("model") == settings.name and isinstance(notes.get("config"), dict) else {}
+    config = from_table(type(settings.config), own, f"{path}: config", path.parent)
+    config = dataclasses.replace(config, **{name: getattr(settings.config, name) for name in settings.given})
+    model = MODELS[settings.name].module(config)
     try:
-        restore(model, {name: tensor.float() for name, tensor in tensors.items()}, *({} for _ in BECOME))
+        return restore(model, {name: tensor.float() for name, tensor in tensors.items()}, *({} for _ in BECOME))
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from None
 
@@ -296,10 +304,8 @@ def check(recipe: Recipe) -> Iterator[str]:
 
     Raises the error that the run would: a missing file, a checkpoint of another model, a corpus without clips.
     """
-    model = build(recipe.model.name, **dataclasses.asdict(recipe.model.config))
+    model = begin(recipe.model)
     _fits(model, recipe)
-    if recipe.model.checkpoint is not None:
-        load_dense(model, recipe.model.checkpoint)
     parameters = sum(weight.value.numel() for weight in learned(model))
     start = recipe.model.checkpoint or "untrained"
     yield f"model {recipe.model.name}: {parameters} parameters, {start}"
@@ -307,7 +313,7 @@ def check(recipe: Recipe) -> Iterator[str]:
     yield from _chosen(recipe.stages, model)
     for stage in _all(recipe.stages):
         if isinstance(stage, Distill) and stage.checkpoint is not None:
-            load_dense(model, stage.checkpoint)
+            trained(recipe.model, stage.checkpoint)
 
 
 def _fits(model: nn.Module, recipe: Recipe) -> None:
@@ -316,10 +322,10 @@ def _fits(model: nn.Module, recipe: Recipe) -> None:
     takes, given = len(inspect.signature(model.forward).parameters), len(task.example())
     if takes != given:
         raise RecipeError(f"model {name}: expected one that takes {given} waveforms, as task {task.name}, got {takes}")
-    rate = getattr(recipe.model.config, "rate", task.sample_rate)
+    rate = getattr(model.config, "rate", task.sample_rate)
     if rate != task.sample_rate:
         raise RecipeError(f"model {name}: expected a rate of {task.sample_rate} Hz, as task {task.name}, got {rate}")
-    symbols, wanted = getattr(recipe.model.config, "symbols", 0), len(task.meta.get("symbols", ()))
+    symbols, wanted = getattr(model.config, "symbols", 0), len(task.meta.get("symbols", ()))
     if symbols != wanted:
         asked = f"expected {wanted or 'no'} symbols, as task {task.name}"
         raise RecipeError(f"model {name}: {asked}, got {symbols or 'none'}")

@@ -14,15 +14,15 @@ from torch.func import functional_call
 
 from sottovoce.artefact.file import decode
 from sottovoce.data.batches import Batch
-from sottovoce.errors import RecipeError
+from sottovoce.errors import FormatError, RecipeError
 from sottovoce.ledger import Watcher
 from sottovoce.recipe import parse_recipe
-from sottovoce.run import Run, check, compress, on_arrays
+from sottovoce.run import Run, begin, check, compress, on_arrays
 from sottovoce.runtime import Session
 from sottovoce.techniques.gates import Extent, Gates, kept, uses
 from sottovoce.techniques.l0 import L0, Constraint
 from sottovoce.techniques.prune import Prune
-from sottovoce.techniques.weights import learned, weights
+from sottovoce.techniques.weights import learned, plain, weights
 from sottovoce.training import Fitted, fit
 from sottovoce.units import Cuttable, Divisible, Group, Place
 
@@ -278,6 +278,21 @@ def test_a_run_goes_on_with_the_cut_model_wherever_it_was_cut_off(tmp_path: Path
     assert whole.dense().config == recipe.model.config != cut.config
     x = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
     assert np.abs(Session(artefact).run(x) - on_arrays(cut)(x)).max() < 1e-4
+
+
+def test_another_recipe_begins_with_the_cut_model(tmp_path: Path) -> None:
+    first, *_ = RECOGNIZER.partition('[[stages]]\nkind = "prune"')
+    cut = compress(Run(parse_recipe(first, "toy.toml", toy.ROOT / "sample"), tmp_path))
+    checkpoint = f'images = 3\ncheckpoint = "{tmp_path}/stages/01-l0.safetensors"'
+    model, _, _ = first.partition("[[stages]]")
+    again = parse_recipe(model.replace("images = 3", checkpoint), "again.toml", toy.ROOT / "sample")
+    list(check(again))
+    begun = begin(again.model)
+    assert begun.config == cut.config and all(torch.equal(one, other) for one, other in zip(
+        begun.state_dict().values(), plain(cut).state_dict().values(), strict=True))
+    whole = parse_recipe(model.replace("images = 3", checkpoint + "\nblocks = []"), "again.toml", toy.ROOT / "sample")
+    with pytest.raises(FormatError, match=r"01-l0\.safetensors: checkpoint of another model"):
+        begin(whole.model)
 
 
 @pytest.mark.parametrize(("wrong", "message"), [
