@@ -96,7 +96,7 @@ def test_the_list_holds_every_run_that_a_table_has_a_row_for() -> None:
     ablations = [f"gcrn-{variant}" for variant in ("no-distill", "dense-teacher", "one-shot", "global")]
     assert sorted(run.name for run in LISTED.runs) == sorted(
         {*enhancers, *ablations, *extraction.names(), *recognition.names(), *recognition.ABLATIONS, "lstm-start",
-         "lstm-small-start", "wase-separate"})
+         "lstm-small-start", "tcnn-start", "wase-separate"})
 
 
 @pytest.mark.parametrize("run", LISTED.runs, ids=lambda run: run.name)
