@@ -52,18 +52,23 @@ class Gates(nn.Module):
         return torch.sigmoid(self.log_alpha - self._middle)
 
     @torch.no_grad()
-    def settle(self) -> Tensor:
-        """Close the less open gates for good, so that as many stay as are expected to be open; which, bool [count].
+    def likely(self, moved: float = 0.0) -> Tensor:
+        """The most open gates, bool [count], as many as are expected to be open with log alphas moved by so much.
 
         Of channels that norms go over one stays, whatever is expected.
         """
-        self.eval()
-        count = max(round(float(self.open().sum())), 1 if self.norms else 0)
+        expected = float(torch.sigmoid(self.log_alpha - self._middle + moved).sum())
         kept = torch.zeros_like(self.log_alpha, dtype=torch.bool)
+        count = max(round(expected), 1 if self.norms else 0)
         kept[self.log_alpha.argsort(descending=True, stable=True)[:count]] = True
+        return kept
+
+    @torch.no_grad()
+    def settle(self, kept: Tensor) -> None:
+        """Close all but these gates, bool [count], for good."""
+        self.eval()
         self.log_alpha[~kept] = -torch.inf
         self._narrow(kept)
-        return kept
 
     def _narrow(self, kept: Tensor) -> None:
         for norm in self.norms:

@@ -15,6 +15,7 @@ from sottovoce.training import Beside, Precision, Schedule, forward
 from sottovoce.units import Cuttable, Group
 
 MISSED = 0.02            # of the whole, by which what was removed may miss its target in silence
+MOST_MOVED = 16.0        # by which log alphas are moved to meet the target: from surely open to surely closed
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class L0:
 
     The loss is the task's + multiplier_1 * (s - t) + multiplier_2 * (s - t)^2, where s is the share that is expected
     to be removed, t its target and the multipliers go up the loss; with `features` also feature_weight * the mean
-    squared distance of what these modules give from what the teacher's do, through a learned linear map. Then as many
-    units of a kind and place stay as are expected to, and the model is cut, or zero where they were. Goes before what
-    shares modules or rounds inputs; codebooks and levels are let go, masks hold. Source: Jiang et al. 2023.
+    squared distance of what these modules give from what the teacher's do, through a learned linear map. Then all log
+    alphas move alike until the target is met, as many units of a kind and place stay as are expected to, and the model
+    is cut, or zero where they were. Goes before what shares modules or rounds inputs; codebooks and levels are let go,
+    masks hold. Source: Jiang et al. 2023.
     """
 
     steps: int
@@ -63,12 +65,26 @@ class L0:
         extent = extent_of(model, self.objective, run)
         gates = {group.name: self._gates(model, group) for group in groups}
         self._fit(model, groups, gates, extent, run)
-        stay = {name: gate.settle() for name, gate in gates.items()}
-        removed = float(extent.removed({name: units.float() for name, units in stay.items()}))
+        stay, removed = self._stay(gates, extent)
+        for name, gate in gates.items():
+            gate.settle(stay[name])
         run.note(removed=removed, units={name: [int(units.sum()), len(units)] for name, units in stay.items()})
         if abs(removed - self.target) > MISSED:
             run.note(missed=f"target {self.target:g}, removed {removed:.3f}")
         return without(model, groups, stay)
+
+    def _stay(self, gates: Mapping[str, Gates], extent: Extent) -> tuple[dict[str, Tensor], float]:
+        """Which units stay when all log alphas move alike until the target is met, and the share that goes then."""
+        def chosen(moved: float) -> tuple[dict[str, Tensor], float]:
+            stay = {name: gate.likely(moved) for name, gate in gates.items()}
+            return stay, float(extent.removed({name: units.float() for name, units in stay.items()}))
+
+        # The higher they are, the less goes.
+        low, high = -MOST_MOVED, MOST_MOVED
+        while high - low > 1e-4:
+            middle = (low + high) / 2
+            low, high = (middle, high) if chosen(middle)[1] > self.target else (low, middle)
+        return min((chosen(low), chosen(high)), key=lambda found: abs(found[1] - self.target))
 
     def groups(self, model: nn.Module) -> list[Group]:
         """The groups of units that are gated. Raises RecipeError where the model has none of these kinds."""
