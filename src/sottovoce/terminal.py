@@ -86,7 +86,7 @@ def comparison(table: Mapping[str, Any], given: str) -> Table:
 
 def contents(rows: Sequence[TensorRow], header: int, total: int, meta: Mapping[str, Any]) -> None:
     """What is inside a file: a line of origin, a table of tensors, a line of sums."""
-    settings = ", ".join(f"{key}={value}" for key, value in meta.get("config", {}).items())
+    settings = ", ".join(f"{key}={_short(value)}" for key, value in meta.get("config", {}).items())
     say(f"{meta.get('name', '')}: {meta.get('model', '?')} ({settings}), task {meta.get('task', '?')}")
     view = Table("tensor", "shape", "form", "nonzeros", "bits/weight", "bytes", "not compressed because")
     for column in view.columns[3:6]:
@@ -104,6 +104,11 @@ def contents(rows: Sequence[TensorRow], header: int, total: int, meta: Mapping[s
     parameters = meta.get("parameters", sum(row.elements for row in rows))
     say(f"{total} bytes in all, {header} of them the header; {parameters} parameters, "
         f"{4 * parameters / total:.1f} times smaller than as 32-bit floats")
+
+
+def _short(value: Any) -> str:
+    """A setting in a few letters: of tables, such as the sizes of every block, how many there are."""
+    return f"{len(value)} tables" if isinstance(value, list) and value and isinstance(value[0], dict) else str(value)
 
 
 def work(nodes: Sequence[Cost], frame_rate: float | None) -> None:

@@ -13,7 +13,7 @@ from sottovoce.checkpoints import load_tensors, save_tensors
 from sottovoce.data.batches import Batch
 from sottovoce.errors import FormatError, RecipeError
 from sottovoce.run import Run, check, compress
-from sottovoce.techniques.distill import Distill, watched
+from sottovoce.techniques.distill import Distill, Likeness, watched
 from sottovoce.techniques.weights import tie
 from sottovoce.training import Fitted
 
@@ -115,6 +115,13 @@ def test_one_map_is_for_modules_of_one_width() -> None:
     run: Any = SimpleNamespace(task=SimpleNamespace(example=lambda: (X,)), teacher=lambda which: wide)
     with pytest.raises(RecipeError, match=r"features: one map for all needs outputs of one width, got \[4, 6\]"):
         Distill(4, features="*", mapped=True).apply(wide, run)
+
+
+def test_modules_of_other_widths_are_named() -> None:
+    far = Likeness([torch.zeros(2, 5, 4)], [torch.zeros(2, 5, 6)])
+    with pytest.raises(RecipeError, match=r"expected outputs \[2, 5, 6\], as the teacher has, got \[2, 5, 4\]"):
+        far()
+    assert Likeness([torch.zeros(2, 5, 4)], [torch.zeros(2, 5, 6)], (4, 6))() == 0
 
 
 @pytest.mark.parametrize("settings", [{"weight": 0.0}, {"weight": 1.1}, {"feature_weight": 0.0}, {"mapped": True}])

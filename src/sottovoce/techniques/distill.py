@@ -72,12 +72,17 @@ class Likeness(nn.Module):
         self.map = None if widths is None else nn.Parameter(torch.eye(*widths))
 
     def forward(self) -> Tensor:
-        """Raises RecipeError unless as many modules gave something."""
+        """Raises RecipeError unless as many modules gave something, of the same sizes."""
         if len(self._ours) != len(self._theirs):
             raise RecipeError(f"features: expected {len(self._theirs)} outputs of modules, as the teacher has, got "
                               f"{len(self._ours)}")
         theirs = self._theirs if self.map is None else [F.linear(other, self.map) for other in self._theirs]
-        return torch.stack([F.mse_loss(one, other) for one, other in zip(self._ours, theirs, strict=True)]).mean()
+        pairs = list(zip(self._ours, theirs, strict=True))
+        for one, other in pairs:
+            if one.shape != other.shape:
+                raise RecipeError(f"features: expected outputs {list(other.shape)}, as the teacher has, got "
+                                  f"{list(one.shape)}; a learned map (mapped = true) evens out their last size")
+        return torch.stack([F.mse_loss(one, other) for one, other in pairs]).mean()
 
 
 @contextmanager
