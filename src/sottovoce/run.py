@@ -49,6 +49,7 @@ from sottovoce.techniques.weights import learned, plain, weights
 from sottovoce.training import Fitted, Loss, Penalty, Schedule, fit, forward
 
 START = "00-start"
+PRUNING = ("prune", "cut", "l0", "factorize")        # stages before which a teacher may stand
 BECOME = Snapshot._fields[1:]            # notes beside the tensors of a checkpoint
 
 
@@ -167,9 +168,10 @@ class Run:
             return plain(trained(self.recipe.model, which))
         if which == "dense":
             return plain(self.dense())
-        prunings = [number for number, row in enumerate(self.rows) if row.kind == "prune"]
+        prunings = [number for number, row in enumerate(self.rows) if row.kind in PRUNING]
         if not prunings:
-            raise RecipeError(f"stage {'/'.join(self._path)}: teacher 'previous' needs a prune stage before it")
+            raise RecipeError(f"stage {'/'.join(self._path)}: teacher 'previous' needs a stage before it that prunes: "
+                              f"{', '.join(PRUNING)}")
         return plain(self._load(self.rows[prunings[-1] - 1].stage))
 
     def validation_loss(self, model: nn.Module) -> float:
