@@ -1,9 +1,9 @@
 """How long the pruned recognizers of work 4 take, to the dense one: python benchmarks/recognizer_speed.py
 
 Writes benchmarks/results/recognizer_speed.json, of all runs of that model that are done here. Each is exported to ONNX,
-as float32 and with matrices of 8 bits, and runs in onnxruntime on one thread over the filter banks of 10 s. A round runs
-each once, one after the other, so that whatever else the machine does meets all of them; a ratio is that to the dense
-float32 model of the same round, and what is told is the median of all rounds.
+as float32 and with matrices of 8 bits, and runs in onnxruntime on one thread over the filter banks of 10 s. A round
+runs each once, one after the other, so that whatever else the machine does meets all of them; a ratio is that to the
+dense float32 model of the same round, and what is told is the median of all rounds.
 """
 
 import json
