@@ -6,11 +6,12 @@ import json
 from full.queue import FullRun, Queue
 from full.results import record
 from full.scores import input_scores, scores_of
+from sottovoce.beginning import check
 from sottovoce.errors import SottovoceError
 from sottovoce.files import write_text
 from sottovoce.metrics.statistics import compare
 from sottovoce.proof import prove
-from sottovoce.run import Run, check, compress
+from sottovoce.run import Run, compress
 from sottovoce.terminal import Shown
 
 

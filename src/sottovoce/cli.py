@@ -69,9 +69,10 @@ def compress(
 ) -> None:
     """Run a recipe, or go on with it: checkpoints, ledger, model.sotto and report.html in the run's directory."""
     _need_training()
+    from sottovoce.beginning import check
     from sottovoce.proof import prove
     from sottovoce.recipe import read_recipe
-    from sottovoce.run import Run, check, compress
+    from sottovoce.run import Run, compress
 
     settings = read_recipe(recipe)
     list(check(settings))            # what is wrong with the last stage is said now, not hours later
@@ -93,8 +94,8 @@ def compress(
 def validate(recipe: Annotated[Path, typer.Argument(help="a recipe, TOML")]) -> None:
     """Check a recipe without running it: keys, numbers, files, corpora, and the checkpoint against the model."""
     _need_training()
+    from sottovoce.beginning import check
     from sottovoce.recipe import read_recipe
-    from sottovoce.run import check
 
     settings = read_recipe(recipe)
     for line in check(settings):

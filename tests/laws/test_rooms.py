@@ -30,13 +30,14 @@ MAY = {
     "techniques": {"scales", "training", "units", "ledger", "artefact", "torch"},
     "packing": {"techniques", "artefact", "models", "torch"},
     "recipe": {"techniques", "tasks", "models", "settings", "torch"},
-    "run": {"recipe", "settings", "metrics", "techniques", "models", "packing", "training", "checkpoints", "curves",
-            "ledger", "artefact", "torch"},
+    "beginning": {"recipe", "settings", "techniques", "models", "checkpoints", "torch"},
+    "run": {"beginning", "recipe", "settings", "metrics", "techniques", "models", "packing", "training", "checkpoints",
+            "curves", "ledger", "artefact", "torch"},
     "zoo": {"artefact"},
     "report": {"scales", "jinja2", "markupsafe", "matplotlib", "PIL", "soundfile"},
     "proof": {"run", "report", "metrics", "artefact", "runtime", "tasks"},
     "terminal": {"ledger", "artefact", "runtime", "rich"},
-    "cli": {"terminal", "proof", "recipe", "run", "techniques", "runtime", "artefact", "export", "data",
+    "cli": {"terminal", "proof", "recipe", "beginning", "run", "techniques", "runtime", "artefact", "export", "data",
             "decoding", "zoo", "typer", "lhotse", "torch"},
 }
 ALWAYS = {"errors", "files", "numpy"}

@@ -8,12 +8,12 @@ import pytest
 import torch
 import toy
 
+from sottovoce.beginning import check
 from sottovoce.data.batches import Batch
 from sottovoce.data.utterances import Speaking
 from sottovoce.errors import RecipeError
 from sottovoce.metrics.statistics import means
 from sottovoce.recipe import parse_recipe
-from sottovoce.run import check
 from sottovoce.tasks.lists import Corpus
 from sottovoce.tasks.recognize import Decoder, Evaluation, Recognize
 

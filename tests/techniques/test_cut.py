@@ -10,8 +10,9 @@ import torch
 import toy
 from torch import nn
 
+from sottovoce.beginning import check
 from sottovoce.errors import RecipeError
-from sottovoce.run import Run, check, compress
+from sottovoce.run import Run, compress
 from sottovoce.techniques.cut import Cut
 from sottovoce.techniques.factorize import Factorize
 from sottovoce.techniques.prune import Prune

@@ -9,10 +9,11 @@ import torch
 import toy
 from torch import Tensor, nn
 
+from sottovoce.beginning import check
 from sottovoce.checkpoints import load_tensors, save_tensors
 from sottovoce.data.batches import Batch
 from sottovoce.errors import FormatError, RecipeError
-from sottovoce.run import Run, check, compress
+from sottovoce.run import Run, compress
 from sottovoce.techniques.distill import Distill, Likeness, watched
 from sottovoce.techniques.weights import tie
 from sottovoce.training import Fitted

@@ -13,11 +13,12 @@ from torch import nn
 from sottovoce.artefact.cost import multiply_adds
 from sottovoce.artefact.file import load
 from sottovoce.artefact.shrink import shrink
+from sottovoce.beginning import check
 from sottovoce.errors import FormatError, RecipeError
 from sottovoce.export.check import check as check_export
 from sottovoce.export.onnx import export_onnx
 from sottovoce.packing import pack
-from sottovoce.run import Run, check, compress, on_arrays
+from sottovoce.run import Run, compress, on_arrays
 from sottovoce.runtime import Session
 from sottovoce.runtime.transcribe import BLANK
 from sottovoce.techniques.factorize import Factorize

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sottovoce.artefact.file import decode
+from sottovoce.beginning import begin, check
 from sottovoce.data.batches import Batch
 from sottovoce.errors import FormatError, RecipeError
 from sottovoce.ledger import Watcher
 from sottovoce.recipe import parse_recipe
-from sottovoce.run import Run, begin, check, compress, on_arrays
+from sottovoce.run import Run, compress, on_arrays
 from sottovoce.runtime import Session
 from sottovoce.techniques.gates import Extent, Gates, kept, uses
 from sottovoce.techniques.l0 import L0, Constraint

@@ -23,6 +23,9 @@ class Snapshot(NamedTuple):
     factored: Mapping[str, int]          # name of a linear layer that is two thinner ones -> its rank
 
 
+BECOME = Snapshot._fields[1:]            # notes beside the tensors of a checkpoint
+
+
 def snapshot(model: nn.Module) -> Snapshot:
     """The state of a model, copied, the form of each of its weights, and which modules are one or factored."""
     names = {form: name for name, form in FORMS.items()}

@@ -1,0 +1,99 @@
+"""What a run begins with: its model, and whether the recipe fits it."""
+
+import dataclasses
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from sottovoce.checkpoints import load_tensors
+from sottovoce.errors import FormatError, RecipeError
+from sottovoce.models import MODELS
+from sottovoce.recipe import ModelSettings, Recipe, Stage
+from sottovoce.settings import from_table
+from sottovoce.techniques.cut import Cut
+from sottovoce.techniques.distill import Distill
+from sottovoce.techniques.factorize import Factorize
+from sottovoce.techniques.l0 import L0
+from sottovoce.techniques.share import Share
+from sottovoce.techniques.snapshot import BECOME, restore
+from sottovoce.techniques.weights import learned, weights
+
+
+def begin(settings: ModelSettings) -> nn.Module:
+    """The model of these settings, untrained or as its checkpoint has it."""
+    if settings.checkpoint is not None:
+        return trained(settings, settings.checkpoint)
+    return MODELS[settings.name].module(settings.config)
+
+
+def trained(settings: ModelSettings, path: Path) -> nn.Module:
+    """The model with the plain weights of a checkpoint, 16- or 32-bit floats.
+
+    Settings that the recipe does not name are those of the checkpoint, if it is of a run: it may be of a model that was
+    cut. Raises FormatError naming the tensor when it is of another model.
+    """
+    tensors, notes = load_tensors(path)
+    own = notes["config"] if notes.get("model") == settings.name and isinstance(notes.get("config"), dict) else {}
+    config = from_table(type(settings.config), own, f"{path}: config", path.parent)
+    config = dataclasses.replace(config, **{name: getattr(settings.config, name) for name in settings.given})
+    model = MODELS[settings.name].module(config)
+    try:
+        return restore(model, {name: tensor.float() for name, tensor in tensors.items()}, *({} for _ in BECOME))
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+
+
+def check(recipe: Recipe) -> Iterator[str]:
+    """What a run of the recipe would begin with, without beginning it.
+
+    Raises the error that the run would: a missing file, a checkpoint of another model, a corpus without clips.
+    """
+    model = begin(recipe.model)
+    _fits(model, recipe)
+    parameters = sum(weight.value.numel() for weight in learned(model))
+    start = recipe.model.checkpoint or "untrained"
+    yield f"model {recipe.model.name}: {parameters} parameters, {start}"
+    yield from recipe.task.check()
+    yield from _chosen(recipe.stages, model)
+    for stage in _all(recipe.stages):
+        if isinstance(stage, Distill) and stage.checkpoint is not None:
+            trained(recipe.model, stage.checkpoint)
+
+
+def _fits(model: nn.Module, recipe: Recipe) -> None:
+    """Raises RecipeError for a model of another kind of task, of another sample rate or with other symbols."""
+    name, task = recipe.model.name, recipe.task
+    takes, given = len(inspect.signature(model.forward).parameters), len(task.example())
+    if takes != given:
+        raise RecipeError(f"model {name}: expected one that takes {given} waveforms, as task {task.name}, got {takes}")
+    rate = getattr(model.config, "rate", task.sample_rate)
+    if rate != task.sample_rate:
+        raise RecipeError(f"model {name}: expected a rate of {task.sample_rate} Hz, as task {task.name}, got {rate}")
+    symbols, wanted = getattr(model.config, "symbols", 0), len(task.meta.get("symbols", ()))
+    if symbols != wanted:
+        asked = f"expected {wanted or 'no'} symbols, as task {task.name}"
+        raise RecipeError(f"model {name}: {asked}, got {symbols or 'none'}")
+
+
+def _all(stages: Sequence[tuple[str, Stage]]) -> Iterator[Stage]:
+    """Stages, and those within them."""
+    for _, stage in stages:
+        yield stage
+        yield from _all(getattr(stage, "stages", ()))
+
+
+def _chosen(stages: Sequence[tuple[str, Stage]], model: nn.Module, within: str = "") -> Iterator[str]:
+    """The weights, modules or units that each stage is for; raises RecipeError naming the stage that is for none."""
+    for number, (kind, stage) in enumerate(stages, 1):
+        place = f"{within}stage {number} ({kind}): "
+        try:
+            names = [weight.name for weight in weights(model, stage.only)] if hasattr(stage, "only") else []
+            names += stage.members(model) if isinstance(stage, Share | Factorize) else []
+            names += [group.name for group in stage.groups(model)] if isinstance(stage, L0 | Cut) else []
+        except RecipeError as error:
+            raise RecipeError(f"{place}{error}") from None
+        if names:
+            yield place + ", ".join(names)
+        yield from _chosen(getattr(stage, "stages", ()), model, place)
