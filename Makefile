@@ -19,7 +19,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	touch $@
 
 $(VENV)/developing: $(VENV)/installed
-	$(PIP) -e '.[train,onnx,dev]'
+	$(PIP) -e '.[train,onnx,recognition,dev]'
 	touch $@
 
 demo: install                     ## compress the sample teacher on the sample speech and show the result
