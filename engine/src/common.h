@@ -1,0 +1,22 @@
+/* What every file of the engine uses: memory that is let go of as a whole, and errors with a text. */
+#ifndef SV_COMMON_H
+#define SV_COMMON_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sottovoce.h"
+
+/* All memory of a model or of a session: taken piece by piece, let go of at once. */
+typedef struct sv_pool { struct sv_block *last; size_t bytes; } sv_pool;
+
+void *sv_take(sv_pool *pool, size_t count, size_t size);     /* zeros, aligned to 64 bytes; NULL: out of memory, or too much */
+void sv_release(sv_pool *pool);
+
+/* Where an error goes on its way to the caller. Functions that can fail return its status. */
+typedef struct { sv_status status; char text[SV_TEXT]; } sv_failure;
+
+sv_status sv_fail(sv_failure *failure, sv_status status, const char *format, ...);    /* the first one stays */
+
+#endif
