@@ -8,6 +8,10 @@
 
 #include "sottovoce.h"
 
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "files and kernels are little-endian"
+#endif
+
 /* All memory of a model or of a session: taken piece by piece, let go of at once. */
 typedef struct sv_pool { struct sv_block *last; size_t bytes; } sv_pool;
 
@@ -18,5 +22,8 @@ void sv_release(sv_pool *pool);
 typedef struct { sv_status status; char text[SV_TEXT]; } sv_failure;
 
 sv_status sv_fail(sv_failure *failure, sv_status status, const char *format, ...);    /* the first one stays */
+
+/* The bytes of the character of UTF-8 (RFC 3629) at the beginning of so many bytes, 0 if there is none. */
+size_t sv_character(const uint8_t *bytes, size_t size);
 
 #endif
