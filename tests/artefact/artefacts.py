@@ -135,7 +135,8 @@ def recognizer(seed: int = 0) -> Artefact:
     nodes = (
         Node("fbank", "bands", ("speech",),
              attributes={"n_fft": 40, "hop": 16, "bins": 5, "rate": 1600, "low": 20.0, "high": 700.0}),
-        Node("fold", "pairs", ("bands",), attributes={"size": 2}),                                    # [10]
+        Node("time_norm", "level", ("bands",), attributes={"eps": 1e-5}),
+        Node("fold", "pairs", ("level",), attributes={"size": 2}),                                    # [10]
         Node("linear", "few", ("pairs",), {"weight": "in", "bias": "six"}),                           # [6]
         Node("take", "others", ("few",), attributes={"channels": [5, 0, -1, 2, 2, 1]}),
         Node("attention", "mixed", ("few", "few", "others"),

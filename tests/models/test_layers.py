@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from sottovoce.models.layers import (
+    AroundConv,
     BatchNorm,
     ChannelNorm,
     DepthConv,
@@ -15,6 +16,7 @@ from sottovoce.models.layers import (
     SpecAugment,
     Take,
     TimeConv,
+    TimeNorm,
 )
 
 
@@ -58,6 +60,22 @@ def test_a_filter_for_each_channel_is_torchs(frames: int, dilation: int, causal:
     padded = F.pad(x.transpose(1, 2), (2 * dilation, 0) if causal else (dilation, dilation))
     wanted = F.conv1d(padded, layer.weight, layer.bias, dilation=dilation, groups=6)
     assert torch.allclose(layer(x), wanted.transpose(1, 2), atol=1e-6)
+
+
+def test_a_convolution_around_its_frame_is_a_matrix_over_the_frames_side_by_side() -> None:
+    layer, x = AroundConv(3, 4, 5), torch.randn(2, 7, 3)
+    assert layer.after == 2
+    beside = F.pad(x, (0, 0, 2, 2)).unfold(1, 5, 1).flatten(2)                  # [2, 7, 3 * 5]
+    assert torch.allclose(layer(x), F.linear(beside, layer.weight.flatten(1), layer.bias), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_norm_over_time_hears_no_level_and_no_colour(dtype: torch.dtype) -> None:
+    x = (torch.randn(2, 50, 3) * torch.tensor([0.1, 1, 30]) + torch.tensor([-9, 0, 5])).to(dtype)
+    normed = TimeNorm(1e-8)(x)
+    assert normed.dtype == torch.float32
+    assert torch.allclose(normed.mean(1), torch.zeros(2, 3), atol=1e-5)
+    assert torch.allclose(normed.var(1, correction=0), torch.ones(2, 3), atol=1e-4)
 
 
 def test_a_global_norm_and_its_gradients_are_those_of_its_formula() -> None:

@@ -22,6 +22,7 @@ ATTRIBUTES = {
     "affine": {"scale": 0.88, "shift": 0.12},
     "layer_norm": {"eps": 1e-5},
     "global_norm": {"eps": 1e-5},
+    "time_norm": {"eps": 1e-5},
     "quantize": {"bits": 4, "low": -1.0, "high": 1.5},
     "quantize_dynamic": {"bits": 4},
     "slice": {"start": 1, "stop": 4},
@@ -187,7 +188,7 @@ def test_elu_of_huge_values_is_its_limit_without_a_warning():
 
 def test_norms_and_prelu_agree_with_torch():
     torch = pytest.importorskip("torch")
-    for op in ("scale_shift", "layer_norm", "prelu"):
+    for op in ("scale_shift", "layer_norm", "time_norm", "prelu"):
         tensors, inputs = example(op)
         x, given = torch.from_numpy(inputs[0]), {role: torch.from_numpy(array) for role, array in tensors.items()}
         if op == "scale_shift":
@@ -195,6 +196,8 @@ def test_norms_and_prelu_agree_with_torch():
             expected = torch.nn.functional.batch_norm(x.flatten(0, 1), *fresh, *given.values(), eps=0).view_as(x)
         elif op == "layer_norm":
             expected = torch.nn.functional.layer_norm(x, (5,), **given)
+        elif op == "time_norm":
+            expected = torch.nn.functional.instance_norm(x.transpose(1, 2)).transpose(1, 2)
         else:
             expected = torch.nn.functional.prelu(x.movedim(-1, 1), given["weight"]).movedim(1, -1)
         np.testing.assert_allclose(call(op, inputs, tensors)[0], expected.numpy(), rtol=1e-5, atol=1e-6)

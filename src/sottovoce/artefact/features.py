@@ -339,7 +339,7 @@ RULES: dict[str, Callable[..., Axes]] = {
     "quantize": _each, "quantize_dynamic": _whole,
     "affine": _each, "log1p": _each, "relu": _each, "sigmoid": _each, "tanh": _each, "elu": _each,
     "prelu": _prelu, "scale_shift": _scale_shift, "layer_norm": _layer_norm,
-    "global_norm": _layer_norm, "time_mean": _each, "reverse": _each,
+    "global_norm": _layer_norm, "time_norm": _each, "time_mean": _each, "reverse": _each,
     "concat": _concat, "stack": _stack, "slice": _slice, "take": _take, "unsqueeze": _unsqueeze,
     "transpose": _transpose, "flatten": _flatten, "unflatten": _unflatten,
     "linear": _linear, "lstm": _lstm, "conv1d": _conv1d, "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d,

@@ -18,6 +18,7 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | scale_shift | [..., C] -> scale * x + shift, per channel | scale [C], shift [C] | - |
 | layer_norm | [..., C] -> (x - mean) / sqrt(variance + eps) * weight + bias | weight [C], bias [C] | eps |
 | global_norm | [B, T, C] -> as layer_norm, but over all frames and channels | weight [C], bias [C] | eps |
+| time_norm | [B, T, ...] -> (x - mean) / sqrt(variance + eps), each channel over all frames | - | eps |
 | quantize | x -> the nearest of 2^bits values, evenly spaced from low to high | - | bits, low, high |
 | quantize_dynamic | x -> as quantize, from the least to the greatest of an utterance's x; not causal | - | bits |
 | log1p, relu, elu, sigmoid, tanh | x -> the function of every element | - | - |
@@ -81,6 +82,7 @@ OPS: dict[str, Op] = {
     "scale_shift": Op(1, tensors=("scale", "shift")),
     "layer_norm": Op(1, tensors=("weight", "bias"), attributes=("eps",)),
     "global_norm": Op(1, tensors=("weight", "bias"), attributes=("eps",)),
+    "time_norm": Op(1, attributes=("eps",)),
     "quantize": Op(1, attributes=("bits", "low", "high")),
     "quantize_dynamic": Op(1, attributes=("bits",)),
     "log1p": Op(1),
@@ -110,7 +112,7 @@ OPS: dict[str, Op] = {
     "lstm": Op(1, tensors=("weight_ih", "weight_hh", "bias_ih", "bias_hh"), attributes=("hidden",)),
 }
 WHOLE = {                                # what needs all frames at once
-    "global_norm", "time_mean", "reverse", "quantize_dynamic", "fbank", "fold", "attention",
+    "global_norm", "time_norm", "time_mean", "reverse", "quantize_dynamic", "fbank", "fold", "attention",
 }
 ENDS = (("stft", "istft"), ("frames", "overlap_add"))          # how a model from waveform to waveform may begin and end
 FEATURES = "fbank"                       # how one begins whose output are features

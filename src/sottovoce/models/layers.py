@@ -62,6 +62,20 @@ class TimeConv(nn.Conv1d):
         return super().forward(padded.transpose(1, 2)).transpose(1, 2)
 
 
+class AroundConv(nn.Conv1d):
+    """Convolution along time [B, T, I] -> [B, T, O] that is centred on its frame, zeros before and after all frames.
+
+    `after` is how many frames to come it sees; the kernel is odd.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+        self.after = kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
 class DepthConv(nn.Conv1d):
     """A filter along time for each channel, [B, T, C] -> [B, T, C], with dilation: causal, or centred on its frame.
 
@@ -94,6 +108,18 @@ class GlobalNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         # A view as an image with channels last, on which the library is ten times as fast.
         return super().forward(x.unsqueeze(1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).squeeze(1)
+
+
+class TimeNorm(nn.Module):
+    """[B, T, C] with mean 0 and variance 1 of every channel over all frames; in float32 whatever comes in."""
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(x.float(), 1, correction=0, keepdim=True)
+        return (x - mean) * (variance + self.eps).rsqrt()
 
 
 class TimeMean(nn.Module):

@@ -66,6 +66,16 @@ def global_norm(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array
     return value, {}
 
 
+def time_norm(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """[B, T, ...] with mean 0 and biased variance 1 of every channel over all frames."""
+    (x,) = inputs
+    if not x.size:
+        return x, {}
+    value: Array = x - x.mean(axis=1, keepdims=True)
+    value /= np.sqrt(np.square(value).mean(axis=1, keepdims=True) + np.float32(attributes["eps"]))
+    return value, {}
+
+
 def prelu(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
     """x where it is positive, else weight * x; one weight, or one for every channel of [..., C]."""
     (x,), weight = inputs, tensors["weight"]
@@ -238,6 +248,7 @@ OPS: dict[str, Operation] = {
     "scale_shift": scale_shift,
     "layer_norm": layer_norm,
     "global_norm": global_norm,
+    "time_norm": time_norm,
     "quantize": quantize,
     "quantize_dynamic": quantize_dynamic,
     "log1p": _elementwise(np.log1p),
