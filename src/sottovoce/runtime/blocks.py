@@ -8,7 +8,7 @@ import soxr
 
 from sottovoce.errors import SottovoceError
 from sottovoce.runtime.reference import Array
-from sottovoce.runtime.session import Session
+from sottovoce.runtime.surface import AnySession
 
 
 def enhanced_share(wet: float, attenuation_limit_db: float | None) -> float:
@@ -28,7 +28,7 @@ def enhanced_share(wet: float, attenuation_limit_db: float | None) -> float:
     return wet * (1 - 10 ** (-attenuation_limit_db / 20))
 
 
-def enhance_blocks(session: Session, blocks: Iterable[Array], rate: int, share: float) -> Iterator[Array]:
+def enhance_blocks(session: AnySession, blocks: Iterable[Array], rate: int, share: float) -> Iterator[Array]:
     """Enhanced blocks for blocks [frames, channels] at `rate` Hz, of the same sizes and aligned with them.
 
     Each channel is enhanced on its own. Above half the model's sample rate the output holds only the

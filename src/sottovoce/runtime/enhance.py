@@ -12,7 +12,7 @@ from sottovoce.errors import DataError, SottovoceError
 from sottovoce.runtime.audio import CONTAINERS, blocks_of, form_for, reading, writing
 from sottovoce.runtime.blocks import enhance_blocks, enhanced_share
 from sottovoce.runtime.reference import Array
-from sottovoce.runtime.session import Session
+from sottovoce.runtime.surface import AnySession
 
 BLOCK = 65_536             # samples over all channels read at once
 
@@ -42,7 +42,7 @@ class Job:
 
 
 def enhance_file(
-    session: Session,
+    session: AnySession,
     source: Path,
     target: Path,
     *,
@@ -59,7 +59,7 @@ def enhance_file(
     return _enhance(session, Path(source), Path(target), enhanced_share(wet, attenuation_limit_db), progress)
 
 
-def _enhance(session: Session, source: Path, target: Path, share: float, progress: Progress | None) -> Result:
+def _enhance(session: AnySession, source: Path, target: Path, share: float, progress: Progress | None) -> Result:
     if target.exists() and source.exists() and target.samefile(source):
         raise DataError(f"{target}: expected an output other than the input, got the input itself")
     with reading(source) as file:
@@ -83,7 +83,7 @@ def _enhance(session: Session, source: Path, target: Path, share: float, progres
 
 
 def enhance_paths(
-    session: Session,
+    session: AnySession,
     inputs: Sequence[Path],
     output: Path,
     *,
@@ -163,7 +163,7 @@ def make_folder(folder: Path) -> None:
 
 
 def enhance_pcm(
-    session: Session,
+    session: AnySession,
     source: BinaryIO,
     target: BinaryIO,
     *,

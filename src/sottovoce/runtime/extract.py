@@ -10,7 +10,7 @@ from sottovoce.errors import DataError
 from sottovoce.runtime.audio import blocks_of, reading
 from sottovoce.runtime.blocks import resampled
 from sottovoce.runtime.enhance import BLOCK, Job, Progress, Result, do_each, enhance_file, jobs_for, make_folder
-from sottovoce.runtime.session import Session
+from sottovoce.runtime.surface import AnySession
 from sottovoce.runtime.table import rows_of
 from sottovoce.runtime.voice import LEAST_SECONDS, voice_sample
 
@@ -19,7 +19,7 @@ SILENT = 1e-4                # a recording of which the samples differ by less h
 
 
 def extract_file(
-    session: Session, source: Path, enrolment: Path, target: Path, *, progress: Progress | None = None
+    session: AnySession, source: Path, enrolment: Path, target: Path, *, progress: Progress | None = None
 ) -> Result:
     """Write what the speaker of `enrolment` says in one audio file, with its rate, channels and length.
 
@@ -30,7 +30,7 @@ def extract_file(
 
 
 def extract_paths(
-    session: Session, inputs: Sequence[Path], enrolment: Path, output: Path, *, progress: Progress | None = None
+    session: AnySession, inputs: Sequence[Path], enrolment: Path, output: Path, *, progress: Progress | None = None
 ) -> list[Result]:
     """As `extract_file` for files and whole folders, into a folder or one file, named as `enhance_paths` does.
 
@@ -41,7 +41,7 @@ def extract_paths(
     return do_each(jobs_for(inputs, output, work), kept=[enrolment])
 
 
-def extract_list(session: Session, table: Path, output: Path, *, progress: Progress | None = None) -> list[Result]:
+def extract_list(session: AnySession, table: Path, output: Path, *, progress: Progress | None = None) -> list[Result]:
     """As `extract_file` for each line of a CSV file with the columns mixture, enrol and maybe output.
 
     Paths of what is read are relative to the table's folder, those of outputs to the folder `output`; without one,
@@ -54,7 +54,7 @@ def extract_list(session: Session, table: Path, output: Path, *, progress: Progr
     make_folder(Path(output))
 
     @lru_cache(16)
-    def known(enrolment: Path) -> Session:
+    def known(enrolment: Path) -> AnySession:
         return enrolled(session, enrolment)
 
     def job(mixture: Path, enrolment: Path, name: str) -> Job:
@@ -66,7 +66,7 @@ def extract_list(session: Session, table: Path, output: Path, *, progress: Progr
     return do_each([job(*row) for row in rows], kept=[enrolment for _, enrolment, _ in rows])
 
 
-def enrolled(session: Session, enrolment: Path) -> Session:
+def enrolled(session: AnySession, enrolment: Path) -> AnySession:
     """The session that extracts the speaker of a recording: its channels mixed to one, without silences.
 
     Raises DataError for a recording that cannot be read, is silent or has less than a second of voice.
@@ -84,7 +84,7 @@ def enrolled(session: Session, enrolment: Path) -> Session:
     return session.given(voice[: MOST_SECONDS * session.sample_rate])
 
 
-def _extract(session: Session, enrolment: Path, progress: Progress | None, source: Path, target: Path) -> Result:
+def _extract(session: AnySession, enrolment: Path, progress: Progress | None, source: Path, target: Path) -> Result:
     """By a session that has its enrolment."""
     if _same(source, enrolment):
         raise DataError(f"{source}: expected a recording other than the enrolment, got the same as {enrolment}")

@@ -2,7 +2,7 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -12,18 +12,14 @@ from sottovoce.artefact import Artefact
 from sottovoce.artefact.graph import ENDS, FEATURES, Node
 from sottovoce.errors import FormatError, SottovoceError
 from sottovoce.runtime.reference import OPS, Array, State
+from sottovoce.runtime.surface import AnySession
 
 BLOCK_FRAMES = 256         # frames computed at once, however many are given: bounds the memory, and fits caches
 
 
-class Session:
-    """A model ready to run.
+class Session(AnySession):
+    """A model that numpy runs: what its file's operations are defined by.
 
-    `sample_rate` is in Hz, `hop` the number of samples that `step` advances by, `delay` the number of samples
-    that the output of `step` lies behind its input. `meta` is what the file says of itself. `inputs` are names: of what
-    is streamed, and of conditions, such as an enrolment, that `given` takes. A model that is not `causal` has to hear
-    all before it says anything. Whether its output is `features` and not a waveform is told by how it begins: such a
-    model only `run`s.
     Raises FormatError unless the artefact makes one waveform, or features, out of one, with or without conditions.
     """
 
@@ -46,81 +42,6 @@ class Session:
         self._windows = {name: self._window(name) for name in self._missing}
         self._try()
 
-    def given(self, *conditions: Array) -> "Session":
-        """The same model with its conditions: a waveform [M] or [1, M] of any length for each input but the first.
-
-        What depends on them alone is computed here, once. Raises SottovoceError for another number of them, a wrong
-        shape or type, or a NaN.
-        """
-        names = self.inputs[1:]
-        if len(conditions) != len(names):
-            raise SottovoceError(f"given: expected {', '.join(names) or 'nothing'}, got {len(conditions)} waveforms")
-        waveforms = [np.atleast_2d(_checked(name, wave)) for name, wave in zip(names, conditions, strict=True)]
-        for name, waveform in zip(names, waveforms, strict=True):
-            if len(waveform) != 1:
-                raise SottovoceError(f"{name}: expected [samples] or [1, samples], got {list(waveform.shape)}")
-        bound = copy.copy(self)
-        bound._known, bound._missing, bound._state = self._conditioned(waveforms), (), {}
-        return bound
-
-    def run(self, *inputs: Array) -> Array:
-        """Enhanced waveform [N] or [B, N] of a noisy one of that shape, as if nothing had come before.
-
-        Of a model whose output are `features`: these, [T, ...] or [B, T, ...].
-        Conditions may follow it where they were not `given`. Leaves the state of `step` alone. Raises SottovoceError
-        for a wrong shape or type, or a NaN.
-        """
-        if self._missing and len(inputs) == len(self.inputs):
-            return self.given(*inputs[1:]).run(inputs[0])
-        waveform = self._checked(inputs)
-        if self.features:
-            value, _ = self._execute(np.atleast_2d(waveform), {})
-            return value if waveform.ndim == 2 else value[0]
-        return np.concatenate([*self.stream([np.atleast_2d(waveform)])], axis=1).reshape(waveform.shape)
-
-    def step(self, *inputs: Array) -> Array:
-        """The next samples [K * hop] or [B, K * hop] for as many given, `delay` late; keeps its state.
-
-        Raises SottovoceError for a wrong shape or type, a NaN, another batch size than before, or a model that is not
-        causal or gives features.
-        """
-        self._expect_waveform("step")
-        self._expect_causal("step")
-        waveform = self._checked(inputs)
-        if waveform.shape[-1] % self.hop:
-            raise SottovoceError(f"step: expected a multiple of {self.hop} samples, got {waveform.shape[-1]}")
-        samples = np.atleast_2d(waveform)
-        if self._state and len(samples) != _batch(self._state):
-            before = _batch(self._state)
-            raise SottovoceError(f"step: expected a batch of {before} as before, got {len(samples)}")
-        value, self._state = self.advance(samples, self._state)
-        return value.reshape(waveform.shape)
-
-    def stream(self, blocks: Iterable[Array]) -> Iterator[Array]:
-        """Enhanced blocks [B, any] of a waveform in blocks [B, any]: aligned with it, and as long in all.
-
-        A hop comes out once it is known, `delay` samples after it went in; of a model that is not causal all at once,
-        after the last block. Leaves the state of `step` alone. Raises SottovoceError for a model that gives features.
-        """
-        self._expect_waveform("stream")
-        self._expect_conditions()
-        if not self.causal:
-            yield from self._at_once([*blocks])
-            return
-        state: State = {}
-        early = self.delay                                       # samples still to come from before the start
-        rest: Array | None = None                                # less than a hop
-        for block in blocks:
-            rest = block if rest is None else np.concatenate([rest, block], axis=1)
-            whole = rest.shape[1] - rest.shape[1] % self.hop
-            value, state = self.advance(rest[:, :whole], state)
-            yield value[:, early:]
-            early, rest = max(early - whole, 0), rest[:, whole:]
-        if rest is not None:
-            length = rest.shape[1] + self.delay
-            value, _ = self.advance(np.pad(rest, ((0, 0), (0, self.delay + -length % self.hop))), state)
-            yield value[:, early:length]
-
     def advance(self, samples: Array, state: State) -> tuple[Array, State]:
         """Output [B, K * hop] and new state for samples [B, K * hop] after `state`; `{}` is a fresh start.
 
@@ -138,7 +59,6 @@ class Session:
         return np.concatenate(parts, axis=1), state
 
     def reset(self) -> None:
-        """Forget everything that `step` has heard."""
         self._state = {}
 
     @property
@@ -152,20 +72,41 @@ class Session:
     @state.setter
     def state(self, state: Mapping[str, Array]) -> None:
         arrays = {name: np.array(array, np.float32) for name, array in state.items()}
-        fresh = self._fresh(_batch(arrays)) if arrays else {}
+        fresh = self._silence(_batch(arrays)) if arrays else {}
         for name in sorted(fresh.keys() | arrays.keys()):
             wanted, came = (str(of[name].shape) if name in of else "nothing" for of in (fresh, arrays))
             if wanted != came:
                 raise SottovoceError(f"state {name}: expected {wanted}, got {came}")
         self._state = arrays
 
-    def _at_once(self, blocks: Sequence[Array]) -> Iterator[Array]:
-        """The enhanced waveform in one block."""
-        if blocks:
-            length = sum(block.shape[1] for block in blocks)
-            after = np.zeros((len(blocks[0]), self.delay + -length % self.hop), np.float32)
-            value, _ = self._execute(np.concatenate([*blocks, after], axis=1), {})
-            yield value[:, self.delay : self.delay + length]
+    def _know(self, conditions: Sequence[Array]) -> None:
+        self._known = self._conditioned(conditions)
+
+    def _whole(self, samples: Array) -> Array:
+        if self.features:
+            return self._execute(samples, {})[0]
+        if self.causal:
+            return np.concatenate([*self.stream([samples])], axis=1)
+        length = samples.shape[1]
+        padded = np.pad(samples, ((0, 0), (0, self.delay + -length % self.hop)))
+        return self._execute(padded, {})[0][:, self.delay : self.delay + length]
+
+    def _fresh(self) -> Callable[[Array], Array]:
+        state: State = {}
+
+        def step(samples: Array) -> Array:
+            nonlocal state
+            value, state = self.advance(samples, state)
+            return value
+
+        return step
+
+    def _next(self, samples: Array) -> Array:
+        value, self._state = self.advance(samples, self._state)
+        return value
+
+    def _heard(self) -> int | None:
+        return _batch(self._state) if self._state else None
 
     def _execute(self, samples: Array, state: State) -> tuple[Array, State]:
         before: defaultdict[str, State] = defaultdict(dict)
@@ -204,7 +145,7 @@ class Session:
             fresh._known = self._conditioned([np.zeros((1, 1), np.float32)] * len(self._windows))
             fresh._execute(np.zeros((1, self.hop), np.float32), {})
 
-    def _fresh(self, batch: int) -> State:
+    def _silence(self, batch: int) -> State:
         """The state of so many waveforms before the first hop."""
         with _fitting():
             return self._execute(np.zeros((batch, 0), np.float32), {})[1]
@@ -231,41 +172,6 @@ class Session:
             known = " or ".join(f"one {first}" for first, _ in ENDS)
             raise FormatError(f"model: expected {known} that reads {condition}, got {[node.op for node in readers]}")
         return _whole_hops(readers[0])
-
-    def _checked(self, inputs: tuple[Array, ...]) -> Array:
-        """The one input as float32 [N] or [B, N]."""
-        if len(inputs) != 1:
-            wanted = ", ".join(self.inputs[: 1 + len(self._missing)])
-            raise SottovoceError(f"expected {wanted}, got {len(inputs)} waveforms")
-        self._expect_conditions()
-        return _checked("waveform", inputs[0])
-
-    def _expect_conditions(self) -> None:
-        if self._missing:
-            names = ", ".join(self._missing)
-            raise SottovoceError(f"expected a session that was given its {names}, got one without: see Session.given")
-
-    def _expect_waveform(self, what: str) -> None:
-        if self.features:
-            raise SottovoceError(f"{what}: expected a model whose output is a waveform, got one that gives features: "
-                                 "run works with it")
-
-    def _expect_causal(self, what: str) -> None:
-        if not self.causal:
-            raise SottovoceError(f"{what}: expected a causal model, got one that has to hear all of a waveform first: "
-                                 "run and stream work with it")
-
-
-def _checked(name: str, samples: Array) -> Array:
-    """A waveform as float32 [N] or [B, N]."""
-    waveform = np.asarray(samples)
-    if not np.issubdtype(waveform.dtype, np.floating):
-        raise SottovoceError(f"{name}: expected floating point samples in -1..1, got {waveform.dtype}")
-    if waveform.ndim not in (1, 2):
-        raise SottovoceError(f"{name}: expected [samples] or [batch, samples], got {list(waveform.shape)}")
-    if not np.isfinite(waveform).all():
-        raise SottovoceError(f"{name}: expected finite samples, got NaN or infinity")
-    return waveform.astype(np.float32)
 
 
 def _whole_hops(node: Node) -> tuple[int, int]:

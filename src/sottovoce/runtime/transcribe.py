@@ -28,7 +28,7 @@ from sottovoce.runtime.enhance import (
     nothing_in,
 )
 from sottovoce.runtime.reference import Array
-from sottovoce.runtime.session import Session
+from sottovoce.runtime.surface import AnySession
 from sottovoce.runtime.table import rows_of
 
 BLANK = "<blk>"                    # symbol 0
@@ -58,7 +58,7 @@ class Transcriber:
     without symbols, or with another number of them than its output has.
     """
 
-    def __init__(self, session: Session, progress: Progress | None = None, words: Finder | None = None) -> None:
+    def __init__(self, session: AnySession, progress: Progress | None = None, words: Finder | None = None) -> None:
         self.session, self.progress, self.words = session, progress, words
         shape = session.run(np.zeros(1, np.float32)).shape
         symbols = session.meta.get("symbols")
@@ -93,7 +93,7 @@ class Transcriber:
 
 
 def transcribe_file(
-    session: Session, source: Path, target: Path | None = None, *, progress: Progress | None = None,
+    session: AnySession, source: Path, target: Path | None = None, *, progress: Progress | None = None,
     words: Finder | None = None,
 ) -> Result:
     """What is said in one audio file of any rate, channels and length; written to `target` if there is one.
@@ -107,7 +107,7 @@ def transcribe_file(
 
 
 def transcribe_paths(
-    session: Session, inputs: Sequence[Path], output: Path | None = None, *, progress: Progress | None = None,
+    session: AnySession, inputs: Sequence[Path], output: Path | None = None, *, progress: Progress | None = None,
     words: Finder | None = None,
 ) -> list[Result]:
     """As `transcribe_file` for files and whole folders, into a folder or one file, as `enhance_paths` names them.
@@ -128,7 +128,7 @@ def transcribe_paths(
 
 
 def transcribe_list(
-    session: Session, table: Path, output: Path | None = None, *, progress: Progress | None = None,
+    session: AnySession, table: Path, output: Path | None = None, *, progress: Progress | None = None,
     words: Finder | None = None,
 ) -> list[Result]:
     """As `transcribe_file` for each line of a CSV file with the columns audio and maybe output.
