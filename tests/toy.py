@@ -43,6 +43,9 @@ RECOGNIZER_SETTINGS: dict[str, list[dict[str, Any]]] = {           # waveform in
             {"heads": 1, "before": 9, "after": 4, "convolution": True, "local": 0},
         )},
     ],
+    "dnn": [{"states": 5, "hidden": 8, "layers": 3}, {"states": 4, "hidden": 6, "layers": 1, "context": 3, "bins": 7}],
+    "hdnn": [{"states": 5, "hidden": 8, "layers": 4},
+             {"states": 4, "hidden": 6, "layers": 2, "context": 1, "spread": 0.5}],
 }
 
 STAGE_TABLES: dict[str, str] = {

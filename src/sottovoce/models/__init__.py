@@ -8,6 +8,7 @@ from torch import nn
 from sottovoce.models.conformer import Conformer, ConformerConfig
 from sottovoce.models.fdnn import FdnnConfig, FdnnEnhancer
 from sottovoce.models.gcrn import GcrnConfig, GcrnEnhancer
+from sottovoce.models.highway import AcousticConfig, Dnn, Hdnn
 from sottovoce.models.lstm import LstmConfig, LstmEnhancer
 from sottovoce.models.tcnn import TcnnConfig, TcnnEnhancer
 from sottovoce.models.wase import Wase, WaseConfig
@@ -28,6 +29,8 @@ MODELS: dict[str, ModelKind] = {
     "gcrn": ModelKind(GcrnConfig, GcrnEnhancer),
     "wase": ModelKind(WaseConfig, Wase),
     "conformer": ModelKind(ConformerConfig, Conformer),
+    "dnn": ModelKind(AcousticConfig, Dnn),
+    "hdnn": ModelKind(AcousticConfig, Hdnn),
 }
 
 
