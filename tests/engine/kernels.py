@@ -1,0 +1,105 @@
+"""The engine's kernels as a program: jobs go in, results come out, on any CPU that is here or emulated."""
+
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ENGINE = Path(__file__).parents[2] / "engine"
+INT8, INT16, FLOAT32 = 0, 1, 2
+BEST, PORTABLE, AVX2, AVX512, NEON = range(5)
+NAMES = {PORTABLE: "portable", AVX2: "avx2", AVX512: "avx512", NEON: "neon"}
+
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class Matrix:
+    """Weights as a file has them: floats, or codes of a table, or of levels with scales."""
+
+    rows: int
+    columns: int
+    floats: Floats | None = None
+    codes: NDArray[np.int64] | None = None
+    table: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    scales: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    @property
+    def values(self) -> Floats:
+        if self.codes is None:
+            assert self.floats is not None
+            return self.floats
+        values = self.table[self.codes]
+        return values * (self.scales if len(self.scales) < 2 else self.scales[:, None]) if len(self.scales) else values
+
+    def bytes(self) -> bytes:
+        if self.codes is None:
+            return self.values.astype("<f4").tobytes()
+        codes = self.codes.astype("u1" if len(self.table) <= 256 else "<u2").tobytes()
+        return codes + self.table.astype("<f4").tobytes() + self.scales.astype("<f4").tobytes()
+
+
+@cache
+def program(compiler: str, *flags: str) -> Path:
+    """The program, compiled once."""
+    built = Path(tempfile.mkdtemp()) / "products"
+    sources = [ENGINE / "tests/products.c", *(ENGINE / "src" / f"{name}.c" for name in ("common", "matrix", "vector")),
+               *sorted((ENGINE / "src/kernels").glob("*.c"))]
+    subprocess.run([compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", *flags, f"-I{ENGINE}/include",
+                    f"-I{ENGINE}/src", *map(str, sources), "-lm", "-o", str(built)], check=True)
+    return built
+
+
+def command(instructions: int) -> list[str]:
+    """The program for these instructions; the test is skipped where they are neither here nor emulated."""
+    if instructions == NEON and os.uname().machine != "aarch64":
+        for tool, package in {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "qemu-aarch64": "qemu-user"}.items():
+            if shutil.which(tool) is None:
+                pytest.skip(f"needs the package {package}")
+        return ["qemu-aarch64", str(program("aarch64-linux-gnu-gcc", "-static"))]
+    built = program("gcc", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    here = struct.unpack("<I", subprocess.run([built], input=b"", capture_output=True, check=True).stdout)[0]
+    if instructions not in (PORTABLE, BEST) and (instructions > here or (instructions == NEON) != (here == NEON)):
+        pytest.skip(f"this CPU has no {NAMES[instructions]}")
+    return [str(built)]
+
+
+def answer(instructions: int, job: bytes) -> bytes:
+    done = subprocess.run(command(instructions), input=job, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout[:-4]
+
+
+def multiply(matrix: Matrix, x: Floats, precision: int, instructions: int, positions: int = 1, stride: int = 0,
+             bias: Floats | None = None, add_to: Floats | None = None) -> tuple[Floats, int, bool]:
+    """Products of the slices of x, layout and whether it is of 4 bits."""
+    rows = matrix.rows
+    y = np.zeros((positions, rows), np.float32) if add_to is None else add_to
+    largest = int(np.abs(matrix.table).max()) if len(matrix.scales) else 0
+    job = struct.pack("<14I", 0, precision, instructions, rows, matrix.columns, len(matrix.table), len(matrix.scales),
+                      largest, len(x), positions, stride, rows, bias is not None, add_to is not None)
+    data = job + matrix.bytes() + x.tobytes() + (b"" if bias is None else bias.tobytes()) + y.tobytes()
+    result = answer(instructions, data)
+    layout, nibbles = struct.unpack("<2I", result[:8])
+    return np.frombuffer(result[8:], np.float32).reshape(positions, rows), layout, bool(nibbles)
+
+
+FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "elu", "log1p", "power", "gate", "add", "sub", "mul", "div", "affine",
+             "channels", "lstm", "sum", "sum_of_squares", "largest")
+
+
+def compute(name: str, instructions: int, a: Floats, b: Floats | None = None, c: Floats | None = None,
+            gates: Floats | None = None) -> Floats:
+    """A function of vector.h; of lstm first the cell, then the hidden."""
+    zero = np.zeros_like(a)
+    job = struct.pack("<14I", 1, FUNCTIONS.index(name), instructions, len(a), *[0] * 10)
+    vectors = [a, zero if b is None else b, zero if c is None else c, *([] if gates is None else [gates])]
+    return np.frombuffer(answer(instructions, job + b"".join(v.astype("<f4").tobytes() for v in vectors)), np.float32)
