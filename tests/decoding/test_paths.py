@@ -1,5 +1,6 @@
-"""Lattices: they hold what trying every way finds, and objectives over them have the gradients that they say."""
+"""Ways through an utterance: sums over them are what trying each finds, and gradients what small steps find."""
 
+from collections.abc import Callable
 from itertools import product
 
 import kaldifst
@@ -9,6 +10,7 @@ import pytest
 from sottovoce.decoding.alternatives import LatticeDecoder
 from sottovoce.decoding.lattices import Lattice
 from sottovoce.decoding.paths import OBJECTIVES, Paths
+from sottovoce.decoding.phones import PhoneGraph
 from sottovoce.errors import DataError
 
 STATES, FRAMES = 4, 5
@@ -66,14 +68,40 @@ def slope(objective: str, paths: Paths, scores: np.ndarray, reference: np.ndarra
     return found
 
 
-@pytest.mark.parametrize("seed", range(4))
+PHONES, PLACES = np.array([0, 0, 2, 2]), np.array([0, 1, 0, 1])          # of states; phone 1 has none
+ROWS = ([0, 0, 1, 2, 3], [2, 2, 2, 3, 0, 1, 1], [0, 1, 0, 0, 1, 2, 3, 2, 3], [3, 0, 1])
+
+
+def phone_graph() -> PhoneGraph:
+    return PhoneGraph.seen(map(np.array, ROWS), PHONES, PLACES)
+
+
+def every_row(frames: int) -> list[tuple[list[int], float]]:
+    """States and log probability of every way of so many frames through the graph of phones."""
+    graph = phone_graph()
+    moves = graph.leave[:, None] * graph.enter[graph.phones]
+    np.add.at(moves, (graph.source, graph.target), graph.weight)
+    rows = [[*row] for row in product(range(STATES), repeat=frames)]
+    with np.errstate(divide="ignore"):
+        return [(row, float(np.log(graph.first[row[0]]) + np.log(moves[row[:-1], row[1:]]).sum())) for row in rows]
+
+
+Ways = list[tuple[list[int], float]]
+CASES: list[Callable[[int, int], tuple[Paths, Ways]]] = [
+    lambda seed, frames: (lattice(seed, frames), every_way(seed, frames)),
+    lambda seed, frames: (phone_graph(), every_row(frames)),
+]
+cases = pytest.mark.parametrize("case", CASES, ids=["lattice", "phones"])
+
+
+@cases
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("frames", [2, 5])
-def test_a_lattice_holds_every_way_as_often_as_it_is_there(seed: int, frames: int) -> None:
-    scores, reference = drawn(seed, frames)
-    ways = every_way(seed, frames)
+def test_sums_are_over_every_way(case: Callable[..., tuple[Paths, Ways]], seed: int, frames: int) -> None:
+    (scores, reference), (paths, ways) = drawn(seed, frames), case(seed, frames)
     log_p = np.array([graph + sum(scores[frame, state] for frame, state in enumerate(heard)) for heard, graph in ways])
     right = np.array([np.sum(reference == heard) for heard, _ in ways])
-    found = lattice(seed, frames).occupancy(scores, reference)
+    found = paths.occupancy(scores, reference)
     assert found.total == pytest.approx(np.logaddexp.reduce(log_p), abs=1e-5)
     shares = np.exp(log_p - np.logaddexp.reduce(log_p))
     assert found.right == pytest.approx(shares @ right, abs=1e-5)
@@ -83,12 +111,25 @@ def test_a_lattice_holds_every_way_as_often_as_it_is_there(seed: int, frames: in
         assert found.surplus[frame, state] == pytest.approx(through @ (right - found.right), abs=1e-5)
 
 
+@cases
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("seed", range(3))
-def test_gradients_are_what_small_steps_find(objective: str, seed: int) -> None:
-    paths, (scores, reference) = lattice(seed), drawn(seed)
+def test_gradients_are_what_small_steps_find(case: Callable[..., tuple[Paths, Ways]], objective: str,
+                                             seed: int) -> None:
+    (scores, reference), (paths, _) = drawn(seed), case(seed, FRAMES)
     _, gradient = OBJECTIVES[objective](paths, scores, reference)
     np.testing.assert_allclose(gradient, slope(objective, paths, scores, reference), rtol=1e-5, atol=1e-8)
+
+
+def test_every_row_of_phones_that_was_seen_is_a_way_and_ways_add_up_to_one() -> None:
+    for row in ROWS:
+        likely = np.where(np.eye(STATES)[row] > 0, 0.0, -200.0)          # of another way nothing is left
+        assert phone_graph().occupancy(likely, np.array(row)).right == pytest.approx(len(row))
+    for rows in (ROWS, ROWS[:1]):                                        # in one row nothing comes after its last state
+        graph = PhoneGraph.seen(map(np.array, rows), PHONES, PLACES)
+        assert graph.occupancy(np.zeros((6, STATES)), np.zeros(6, int)).total == pytest.approx(0)
+    with pytest.raises(DataError, match="phones: expected rows of states to count, got none"):
+        PhoneGraph.seen([], PHONES, PLACES)
 
 
 def test_a_narrower_beam_keeps_fewer_ways_and_the_best() -> None:
