@@ -10,9 +10,10 @@ import typer
 
 from sottovoce import __version__, terminal
 from sottovoce.errors import FormatError, SottovoceError
+from sottovoce.runtime.engine import EngineName, Precision
 
 if TYPE_CHECKING:
-    from sottovoce.runtime import Result, Session
+    from sottovoce.runtime import AnySession, Result
     from sottovoce.runtime.transcribe import Finder
 
 app = typer.Typer(
@@ -24,6 +25,8 @@ app.add_typer(data_app, name="data")
 
 INTERRUPTED = 130                # what typer makes of Ctrl-C, without a word
 Existing = Annotated[Path, typer.Argument(help="a .sotto file")]
+Engine = Annotated[EngineName | None, typer.Option(help="what runs the model [compiled where it can]")]
+InPrecision = Annotated[Precision, typer.Option(help="what the compiled engine multiplies in")]
 
 
 def main() -> None:
@@ -154,11 +157,13 @@ def enhance(
     model: Annotated[str, typer.Option("--model", "-m", help="a .sotto file or a shipped model")] = "model.sotto",
     wet: Annotated[float, typer.Option(help="share of the enhanced signal, 0..1")] = 1.0,
     atten_lim: Annotated[float | None, typer.Option(help="most that noise is attenuated, dB")] = None,
+    engine: Engine = None,
+    precision: InPrecision = "float32",
 ) -> None:
     """Enhance audio of any rate, channels and length into the same. Raw PCM is 16-bit mono at the model's rate."""
     from sottovoce.runtime.enhance import enhance_paths, enhance_pcm
 
-    session = _session(model, "enhance")
+    session = _session(model, "enhance", engine, precision)
     if inputs == [Path("-")]:
         enhance_pcm(session, sys.stdin.buffer, sys.stdout.buffer, wet=wet, attenuation_limit_db=atten_lim)
         return
@@ -179,6 +184,8 @@ def extract(
     output: Annotated[Path, typer.Option("-o", "--output", help="a file for one input, else a folder")],
     enrol: Annotated[Path | None, typer.Option("--enrol", "-e", help="a recording of the voice, alone")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="a .sotto file or a shipped model")] = "model.sotto",
+    engine: Engine = None,
+    precision: InPrecision = "float32",
 ) -> None:
     """Extract what one talker says, told by a recording of the voice, from audio of any rate and channels.
 
@@ -186,7 +193,7 @@ def extract(
     """
     from sottovoce.runtime.extract import extract_list, extract_paths
 
-    session = _session(model, "extract")
+    session = _session(model, "extract", engine, precision)
     listed = [path for path in inputs if path.suffix.lower() == ".csv"]
     if listed and (len(inputs) > 1 or enrol is not None):
         raise SottovoceError(f"extract: expected {listed[0]} alone, got other inputs or --enrol beside it")
@@ -211,6 +218,8 @@ def transcribe(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="a file for one input, else a folder")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="a .sotto file or a shipped model")] = "model.sotto",
     words: Annotated[Path | None, typer.Option(help="folder of a recipe's decoder, to find words from phones")] = None,
+    engine: Engine = None,
+    precision: InPrecision = "float32",
 ) -> None:
     """Write down what is said in audio of any rate, channels and length, channels mixed; without -o on the screen only.
 
@@ -218,7 +227,7 @@ def transcribe(
     """
     from sottovoce.runtime.transcribe import transcribe_list, transcribe_paths
 
-    session = _session(model, "transcribe")
+    session = _session(model, "transcribe", engine, precision)
     listed = [path for path in inputs if path.suffix.lower() == ".csv"]
     if listed and len(inputs) > 1:
         raise SottovoceError(f"transcribe: expected {listed[0]} alone, got other inputs beside it")
@@ -236,7 +245,7 @@ def transcribe(
     _tell(results)
 
 
-def _finder(folder: Path, session: "Session") -> "Finder":
+def _finder(folder: Path, session: "AnySession") -> "Finder":
     """What finds words by the graph of a folder, weighed as where the model was scored."""
     try:
         from sottovoce.decoding.words import WordDecoder, finished_graph
@@ -250,12 +259,12 @@ def _finder(folder: Path, session: "Session") -> "Finder":
     return WordDecoder(graph, vocabulary, scale).words
 
 
-def _session(model: str, command: str) -> "Session":
+def _session(model: str, command: str, engine: EngineName | None, precision: Precision) -> "AnySession":
     """The session of a model; raises SottovoceError naming the command that it is for if it is another."""
     from sottovoce import zoo
-    from sottovoce.runtime import load
+    from sottovoce.runtime import open_session
 
-    session = load(zoo.find(model))
+    session = open_session(zoo.find(model), engine, precision, terminal.remark)
     fitting = "transcribe" if session.features else "extract" if len(session.inputs) > 1 else "enhance"
     if fitting != command:
         raise SottovoceError(f"{model}: expected a model to {command} with, got one for: sottovoce {fitting}")

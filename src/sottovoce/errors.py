@@ -15,3 +15,7 @@ class DataError(SottovoceError):
 
 class FormatError(SottovoceError):
     """A `.sotto` file or a checkpoint is damaged, from a later version, or of another model."""
+
+
+class EngineError(SottovoceError):
+    """A sound model that the compiled engine cannot run, or not in this way."""

@@ -179,6 +179,11 @@ def say(line: str) -> None:
     out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def remark(message: str) -> None:
+    """One line on stderr that is no failure."""
+    err.print(f"sottovoce: {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)
+
+
 def fail(message: str) -> None:
     """One line on stderr, whatever the message."""
     err.print(f"[bold red]sottovoce:[/] {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)

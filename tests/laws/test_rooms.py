@@ -16,7 +16,7 @@ MAY = {
     "settings": set(),
     "scales": set(),
     "artefact": set(),
-    "runtime": {"artefact", "soundfile", "soxr"},
+    "runtime": {"artefact", "_engine", "soundfile", "soxr"},
     "export": {"artefact", "runtime", "onnx", "onnxruntime"},
     "metrics": {"jiwer", "soxr", "pesq", "pystoi", "fast_bss_eval", "speechmos", "onnxruntime", "scipy"},
     "units": {"torch"},
