@@ -97,15 +97,15 @@ class PhoneGraph:
         """What comes to each state, of values [2, states] of those before."""
         states, phones, starts = self._ends
         ended = np.zeros((2, len(self.enter)))
-        ended[:, phones] = np.add.reduceat((values * self.leave)[:, states], starts, axis=1)
+        ended[:, phones] = np.add.reduceat((values * self.leave).take(states, 1), starts, axis=1)
         source, weight, starts = self._into
-        return np.add.reduceat(values[:, source] * weight, starts, axis=1) + ended @ self.enter
+        return np.add.reduceat(values.take(source, 1) * weight, starts, axis=1) + ended @ self.enter
 
     def _backwards(self, values: Shares) -> Shares:
         """What goes from each state to values [2, states] of those after."""
         target, weight, starts = self._out_of
-        within = np.add.reduceat(values[:, target] * weight, starts, axis=1)
-        return within + self.leave * (values @ self.enter.T)[:, self.phones]
+        within = np.add.reduceat(values.take(target, 1) * weight, starts, axis=1)
+        return within + self.leave * (values @ self.enter.T).take(self.phones, 1)
 
     @cached_property
     def _into(self) -> tuple[Numbers, Shares, Numbers]:
