@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from sottovoce.checkpoints import load_tensors
@@ -45,13 +46,24 @@ def trained(settings: ModelSettings, path: Path) -> nn.Module:
         raise FormatError(f"{path}: {error}") from None
 
 
+def taught_by(settings: ModelSettings, path: Path) -> nn.Module:
+    """The model of a checkpoint as it says itself, be it of another kind; of these settings where it does not say.
+
+    Raises FormatError naming the tensor when it is of none of these.
+    """
+    _, notes = load_tensors(path)
+    if str(notes.get("model")) in MODELS and isinstance(notes.get("config"), dict):
+        settings = ModelSettings(notes["model"], MODELS[notes["model"]].config())
+    return trained(settings, path)
+
+
 def check(recipe: Recipe) -> Iterator[str]:
     """What a run of the recipe would begin with, without beginning it.
 
     Raises the error that the run would: a missing file, a checkpoint of another model, a corpus without clips.
     """
     model = begin(recipe.model)
-    _fits(model, recipe)
+    _fits(f"model {recipe.model.name}", model, recipe)
     parameters = sum(weight.value.numel() for weight in learned(model))
     start = recipe.model.checkpoint or "untrained"
     yield f"model {recipe.model.name}: {parameters} parameters, {start}"
@@ -59,22 +71,33 @@ def check(recipe: Recipe) -> Iterator[str]:
     yield from _chosen(recipe.stages, model)
     for stage in _all(recipe.stages):
         if isinstance(stage, Distill) and stage.checkpoint is not None:
-            trained(recipe.model, stage.checkpoint)
+            teacher = taught_by(recipe.model, stage.checkpoint)
+            _fits(f"teacher {stage.checkpoint}", teacher, recipe)
+            _teaches(f"teacher {stage.checkpoint}", teacher, model, recipe)
 
 
-def _fits(model: nn.Module, recipe: Recipe) -> None:
+def _fits(what: str, model: nn.Module, recipe: Recipe) -> None:
     """Raises RecipeError for a model of another kind of task, of another sample rate or with other symbols."""
-    name, task = recipe.model.name, recipe.task
+    task = recipe.task
     takes, given = len(inspect.signature(model.forward).parameters), len(task.example())
     if takes != given:
-        raise RecipeError(f"model {name}: expected one that takes {given} waveforms, as task {task.name}, got {takes}")
+        raise RecipeError(f"{what}: expected one that takes {given} waveforms, as task {task.name}, got {takes}")
     rate = getattr(model.config, "rate", task.sample_rate)
     if rate != task.sample_rate:
-        raise RecipeError(f"model {name}: expected a rate of {task.sample_rate} Hz, as task {task.name}, got {rate}")
+        raise RecipeError(f"{what}: expected a rate of {task.sample_rate} Hz, as task {task.name}, got {rate}")
     symbols, wanted = getattr(model.config, "symbols", 0), len(task.meta.get("symbols", ()))
     if symbols != wanted:
         asked = f"expected {wanted or 'no'} symbols, as task {task.name}"
-        raise RecipeError(f"model {name}: {asked}, got {symbols or 'none'}")
+        raise RecipeError(f"{what}: {asked}, got {symbols or 'none'}")
+
+
+@torch.no_grad()
+def _teaches(what: str, teacher: nn.Module, model: nn.Module, recipe: Recipe) -> None:
+    """Raises RecipeError for a teacher whose first output has another shape than the model's."""
+    outputs = (each.eval()(*recipe.task.example()) for each in (model, teacher))
+    ours, theirs = (list((output[0] if isinstance(output, tuple) else output).shape) for output in outputs)
+    if ours != theirs:
+        raise RecipeError(f"{what}: expected an output {ours} for a second of silence, as the model's, got {theirs}")
 
 
 def _all(stages: Sequence[tuple[str, Stage]]) -> Iterator[Stage]:

@@ -27,7 +27,7 @@ from sottovoce.artefact.cost import multiply_adds
 from sottovoce.artefact.describe import nonzeros, paper_bytes
 from sottovoce.artefact.file import encode
 from sottovoce.artefact.shrink import shrink
-from sottovoce.beginning import begin, trained
+from sottovoce.beginning import begin, taught_by
 from sottovoce.checkpoints import Progress, load_tensors, save_tensors
 from sottovoce.curves import Curves
 from sottovoce.errors import RecipeError
@@ -159,7 +159,7 @@ class Run:
     def teacher(self, which: Teacher | Path) -> nn.Module:
         """A frozen model: the one the run began with, the one before its last pruning, or that of a checkpoint."""
         if isinstance(which, Path):
-            return plain(trained(self.recipe.model, which))
+            return plain(taught_by(self.recipe.model, which))
         if which == "dense":
             return plain(self.dense())
         prunings = [number for number, row in enumerate(self.rows) if row.kind in PRUNING]

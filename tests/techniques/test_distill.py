@@ -125,7 +125,38 @@ def test_modules_of_other_widths_are_named() -> None:
     assert Likeness([torch.zeros(2, 5, 4)], [torch.zeros(2, 5, 6)], (4, 6))() == 0
 
 
-@pytest.mark.parametrize("settings", [{"weight": 0.0}, {"weight": 1.1}, {"feature_weight": 0.0}, {"mapped": True}])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_a_temperature_is_that_of_both_and_the_hard_labels_have_none(temperature: float) -> None:
+    (logits, others), labels = torch.randn(2, 2, 7, 5), torch.randint(0, 5, (2, 7))
+
+    def cross_entropy(outputs: Tensor, wanted: Tensor) -> Tensor:
+        return -(wanted.exp() * outputs).sum(-1).mean()
+
+    task = SimpleNamespace(loss=lambda outputs, batch: nn.functional.nll_loss(outputs.transpose(1, 2), labels),
+                           imitation=lambda outputs, teacher, batch: cross_entropy(outputs, teacher),
+                           example=lambda: (torch.zeros(2, 7, 5),))
+    found: list[float] = []
+
+    def fit(model: nn.Module, loss: Any, *_: Any) -> Fitted:
+        found.append(float(loss(logits.log_softmax(-1), Batch((others,), (labels,)))))
+        return Fitted(0, 0, 0)
+
+    run: Any = SimpleNamespace(task=task, teacher=lambda which: nn.LogSoftmax(-1), fit=fit)
+    q = 0.2                                      # the paper's weight of the hard labels
+    Distill(4, weight=1 / (1 + q), temperature=temperature).apply(nn.Identity(), run)
+    soft, wanted = ((each / temperature).softmax(-1) for each in (logits, others))
+    hard = nn.functional.cross_entropy(logits.transpose(1, 2), labels)
+    assert found == [pytest.approx(float(-(wanted * soft.log()).sum(-1).mean() + q * hard) / (1 + q), rel=1e-5)]
+
+
+def test_a_temperature_needs_log_probabilities() -> None:
+    run: Any = SimpleNamespace(task=SimpleNamespace(example=lambda: (X,)), teacher=lambda which: model())
+    with pytest.raises(RecipeError, match="temperature: expected a model that gives log probabilities"):
+        Distill(4, temperature=2.0).apply(model(), run)
+
+
+@pytest.mark.parametrize("settings", [{"weight": 0.0}, {"weight": 1.1}, {"feature_weight": 0.0}, {"mapped": True},
+                                      {"temperature": 0.0}])
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         Distill(4, **settings)
@@ -142,6 +173,19 @@ def test_the_dense_model_as_a_file_teaches_what_it_teaches_as_itself(tmp_path: P
     states = [load_tensors(tmp_path / name / "stages/01-distill.safetensors")[0] for name in runs]
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
     assert runs["file"].rows[-1].settings["checkpoint"] == "00-start.safetensors"        # without the folders
+
+
+def test_a_checkpoint_of_another_kind_or_size_teaches(tmp_path: Path) -> None:
+    made = Run(toy.recipe("", tmp_path, model="units = 12\nlevel_seconds = 1.0", name="fdnn"), tmp_path / "teacher")
+    compress(made)
+    file = tmp_path / "teacher/stages/00-start.safetensors"
+    recipe = toy.recipe(f'{DISTILL}weight = 1.0\ncheckpoint = "{file}"\n', tmp_path)
+    list(check(recipe))
+    student = Run(recipe, tmp_path / "student")
+    teacher = student.teacher(file)
+    assert type(teacher).__name__ == "FdnnEnhancer"
+    assert all(torch.equal(tensor, load_tensors(file)[0][name]) for name, tensor in teacher.state_dict().items())
+    compress(student)
 
 
 NO_TEACHERS = [(None, "no such checkpoint"), ("other", "checkpoint of another model")]

@@ -24,12 +24,14 @@ class Distill(Train):
 
     With `features` comes feature_weight * the mean squared distance of what these modules give in both. Sources: Wei,
     Li and Zhang 2022, where the teacher is the model before this pruning step; Huang et al. 2022, whose task loss +
-    0.2 * distance is 1.2 times that of weight 1/6; Jiang et al. 2023 for `mapped`.
+    0.2 * distance is 1.2 times that of weight 1/6; Lu, Guo and Renals 2017, whose distance + q * task loss is (1 + q)
+    times that of weight 1 / (1 + q), for `temperature`; Jiang et al. 2023 for `mapped`.
     """
 
     teacher: Teacher = "dense"
-    checkpoint: Path | None = None   # of another teacher with the model's settings, safetensors
+    checkpoint: Path | None = None   # of another teacher, safetensors; of another kind or size if a run has made it
     weight: float = 0.5
+    temperature: float = 1.0         # of both, for models of log probabilities: above 1 the small ones count more
     features: str = ""               # names of modules, shell-style: "stacks.*"; of nested ones the outermost that run
     feature_weight: float = 1.0
     mapped: bool = False             # a learned linear map, one for all, of what the teacher's modules give
@@ -38,6 +40,8 @@ class Distill(Train):
         super().__post_init__()
         if not 0 < self.weight <= 1:
             raise ValueError(f"weight must be above 0 and at most 1, got {self.weight}")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be a positive number, got {self.temperature}")
         if not 0 < self.feature_weight < float("inf"):
             raise ValueError(f"feature_weight must be a positive number, got {self.feature_weight}")
         if self.mapped and not self.features:
@@ -45,18 +49,37 @@ class Distill(Train):
 
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
         teacher = run.teacher(self.checkpoint or self.teacher)
+        if self.temperature != 1:
+            _expect_log_probabilities(forward(teacher, run.task.example()))
         with likeness(model, teacher, self.features, run, self.mapped) as distance:
 
             def loss(outputs: Any, batch: Any) -> Tensor:
                 with torch.no_grad():
                     wanted = forward(teacher.to(batch.inputs[0].device), batch.inputs, self.precision)
-                imitation = run.task.imitation(outputs, wanted, batch)
+                soft = (softened(each, self.temperature) for each in (outputs, wanted))
+                imitation = run.task.imitation(*soft, batch)
                 value = imitation if self.weight == 1 else (
                     (1 - self.weight) * run.task.loss(outputs, batch) + self.weight * imitation)
                 return value + self.feature_weight * distance() if self.features else value
 
             self._fit(model, loss, run, [distance] if self.mapped else [])
         return model
+
+
+def softened(outputs: Any, temperature: float) -> Any:
+    """Log probabilities [..., classes] as those of a softmax at this temperature; at 1 whatever outputs as they are.
+
+    What goes into the softmax is known but for a number for all classes, which does not matter. Source: Hinton, Vinyals
+    and Dean 2015; without their factor temperature^2 in the loss, as with Lu, Guo and Renals.
+    """
+    return outputs if temperature == 1 else torch.log_softmax(outputs / temperature, -1)
+
+
+def _expect_log_probabilities(outputs: Any) -> None:
+    """Raises RecipeError for outputs of another kind."""
+    if not isinstance(outputs, Tensor) or float(outputs.logsumexp(-1).abs().max()) > 1e-3:
+        raise RecipeError("temperature: expected a model that gives log probabilities, got one of other outputs; "
+                          "leave it out, or at 1")
 
 
 class Likeness(nn.Module):
