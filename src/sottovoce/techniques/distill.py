@@ -56,8 +56,8 @@ class Distill(Train):
             def loss(outputs: Any, batch: Any) -> Tensor:
                 with torch.no_grad():
                     wanted = forward(teacher.to(batch.inputs[0].device), batch.inputs, self.precision)
-                soft = (softened(each, self.temperature) for each in (outputs, wanted))
-                imitation = run.task.imitation(*soft, batch)
+                imitation = run.task.imitation(
+                    softened(outputs, self.temperature), softened(wanted, self.temperature), batch)
                 value = imitation if self.weight == 1 else (
                     (1 - self.weight) * run.task.loss(outputs, batch) + self.weight * imitation)
                 return value + self.feature_weight * distance() if self.features else value
@@ -77,7 +77,7 @@ def softened(outputs: Any, temperature: float) -> Any:
 
 def _expect_log_probabilities(outputs: Any) -> None:
     """Raises RecipeError for outputs of another kind."""
-    if not isinstance(outputs, Tensor) or float(outputs.logsumexp(-1).abs().max()) > 1e-3:
+    if not isinstance(outputs, Tensor) or float(outputs.detach().logsumexp(-1).abs().max()) > 1e-3:
         raise RecipeError("temperature: expected a model that gives log probabilities, got one of other outputs; "
                           "leave it out, or at 1")
 
