@@ -17,6 +17,7 @@ from sottovoce.techniques.cut import Cut
 from sottovoce.techniques.distill import Distill
 from sottovoce.techniques.factorize import Factorize
 from sottovoce.techniques.l0 import L0
+from sottovoce.techniques.sequence import SequenceTraining
 from sottovoce.techniques.share import Share
 from sottovoce.techniques.snapshot import BECOME, restore
 from sottovoce.techniques.weights import learned, weights
@@ -70,7 +71,7 @@ def check(recipe: Recipe) -> Iterator[str]:
     yield from recipe.task.check()
     yield from _chosen(recipe.stages, model)
     for stage in _all(recipe.stages):
-        if isinstance(stage, Distill) and stage.checkpoint is not None:
+        if isinstance(stage, Distill | SequenceTraining) and stage.checkpoint is not None:
             teacher = taught_by(recipe.model, stage.checkpoint)
             _fits(f"teacher {stage.checkpoint}", teacher, recipe)
             _teaches(f"teacher {stage.checkpoint}", teacher, model, recipe)

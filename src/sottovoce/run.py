@@ -4,6 +4,7 @@
     ledger.jsonl           a row per finished stage
     stages/NN-kind.safetensors            the model after each stage
     stages/NN-kind.progress.safetensors   a half-done fit
+    kept/NN-kind/          what a stage has made for itself, such as lattices
     tensorboard/           losses and metrics
     scores.json            noisy, uncompressed, compressed on the test list
     model.sotto            the result
@@ -192,6 +193,10 @@ class Run:
     def size(self, model: nn.Module) -> int:
         """Bytes of the file that the run would write of the model, without the rows that are still to come."""
         return len(encode(self.artefact(model)))
+
+    def folder(self) -> Path:
+        """Where the stage at work keeps files that it needs again when the run goes on."""
+        return self.directory / "kept" / "/".join(self._path)
 
     def keep(self, model: nn.Module) -> tuple[Any, Snapshot]:
         """The model's settings and a copy of its state, forms and all."""

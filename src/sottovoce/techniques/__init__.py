@@ -13,6 +13,7 @@ from sottovoce.techniques.l0 import L0
 from sottovoce.techniques.lsq import Lsq
 from sottovoce.techniques.prune import Mask, Prune
 from sottovoce.techniques.quantize import Quantize
+from sottovoce.techniques.sequence import SequenceTraining
 from sottovoce.techniques.share import Share
 from sottovoce.techniques.staircase import Staircase
 from sottovoce.techniques.train import Train
@@ -32,6 +33,7 @@ STAGES: dict[str, type] = {
     "factorize": Factorize,
     "iterate": Iterate,
     "budget": Budget,
+    "sequence": SequenceTraining,
 }
 
 FORMS: dict[str, type[WeightForm]] = {       # by these names they are found again in a checkpoint

@@ -61,6 +61,10 @@ class Run(Protocol):
         """The model after an inner stage, with a checkpoint and a ledger row of its own."""
         ...
 
+    def folder(self) -> Path:
+        """Where the stage at work keeps files that it needs again when the run goes on."""
+        ...
+
     def keep(self, model: nn.Module) -> Any:
         """A copy of the model's state, forms and all."""
         ...
