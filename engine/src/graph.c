@@ -8,8 +8,8 @@
 
 const char *const sv_op_names[SV_OPS] = {
     "stft", "istft", "frames", "overlap_add", "fbank", "magnitude", "power_law", "running_rms", "complex_mul", "add", "sub",
-    "mul", "div", "affine", "scale_shift", "layer_norm", "global_norm", "quantize", "quantize_dynamic", "log1p", "relu",
-    "sigmoid", "elu", "tanh", "log_softmax", "prelu", "concat", "stack", "slice", "take", "transpose", "flatten",
+    "mul", "div", "affine", "scale_shift", "layer_norm", "global_norm", "time_norm", "quantize", "quantize_dynamic",
+    "log1p", "relu", "sigmoid", "elu", "tanh", "log_softmax", "prelu", "concat", "stack", "slice", "take", "transpose", "flatten",
     "unflatten", "unsqueeze", "time_mean", "reverse", "fold", "linear", "conv1d", "conv2d", "conv_transpose2d",
     "attention", "lstm",
 };
@@ -36,6 +36,7 @@ static const struct operation {
     [SV_SCALE_SHIFT] = {1, "scale shift", "", ""},
     [SV_LAYER_NORM] = {1, "weight bias", "eps", ""},
     [SV_GLOBAL_NORM] = {1, "weight bias", "eps", ""},
+    [SV_TIME_NORM] = {1, "", "eps", ""},
     [SV_QUANTIZE] = {1, "", "bits low high", ""},
     [SV_QUANTIZE_DYNAMIC] = {1, "", "bits", ""},
     [SV_LOG1P] = {1, "", "", ""},
