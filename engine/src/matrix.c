@@ -4,22 +4,16 @@
 
 #include "kernels/kernels.h"
 
-/* The nonzeros of a matrix, row after row; of whole numbers the value is `value` times the row's `scale`. */
-typedef struct {
-    uint32_t rows, columns;
-    uint32_t *begin;                     /* [rows + 1] */
-    uint32_t *column;
-    float *value, *scale;
-} nonzeros;
-
-static void forget(nonzeros *list) {
+static void forget(sv_nonzeros *list)
+{
     free(list->begin);
     free(list->column);
     free(list->value);
     free(list->scale);
 }
 
-static uint32_t scale_of(const sv_tensor *tensor, size_t element) {
+static uint32_t scale_of(const sv_tensor *tensor, size_t element)
+{
     const sv_entry *entry = tensor->entry;
     size_t stride = 1;
     if (entry->scales <= 1)
@@ -30,7 +24,8 @@ static uint32_t scale_of(const sv_tensor *tensor, size_t element) {
 }
 
 /* Whether each row has the levels of a single scale, as far as 8 bits hold them. */
-static int has_levels(const sv_weights *weights) {
+static int has_levels(const sv_weights *weights)
+{
     const sv_tensor *tensor = weights->tensor;
     if (tensor->floats || !tensor->scales || tensor->entry->largest > 127)
         return 0;
@@ -43,10 +38,11 @@ static int has_levels(const sv_weights *weights) {
     return 1;
 }
 
-static sv_status list_nonzeros(nonzeros *list, const sv_weights *weights, int levels, sv_failure *failure) {
+static sv_status list_nonzeros(sv_nonzeros *list, const sv_weights *weights, int levels, sv_failure *failure)
+{
     const sv_tensor *tensor = weights->tensor;
     size_t elements = (size_t)weights->rows * weights->columns, count = 0;
-    *list = (nonzeros){.rows = weights->rows, .columns = weights->columns};
+    *list = (sv_nonzeros){.rows = weights->rows, .columns = weights->columns};
     list->begin = calloc((size_t)weights->rows + 1, sizeof *list->begin);
     list->scale = calloc((size_t)weights->rows + 1, sizeof *list->scale);
     if (elements > SIZE_MAX / 8 || !list->begin || !list->scale)
@@ -81,7 +77,8 @@ static sv_status list_nonzeros(nonzeros *list, const sv_weights *weights, int le
     return SV_OK;
 }
 
-static float largest_of(const float *value, size_t count) {
+static float largest_of(const float *value, size_t count)
+{
     float largest = 0;
     for (size_t i = 0; i < count; i++) {
         float size = value[i] < 0 ? -value[i] : value[i];
@@ -94,7 +91,8 @@ static float nearest(float x) { return x < 0 ? -(float)(int32_t)(0.5f - x) : (fl
 
 /* The scale with the least error of all whole numbers' that take the largest value to 64 .. 127: few values of a table
  * leave it room to fit them well. */
-static float fitting_scale(const float *value, size_t count, const float *table, uint32_t table_size) {
+static float fitting_scale(const float *value, size_t count, const float *table, uint32_t table_size)
+{
     float largest = largest_of(value, count), best_scale = largest / 127;
     double best_error = -1;
     for (int most = 127; most >= 64 && largest > 0; most--) {
@@ -115,7 +113,8 @@ static float fitting_scale(const float *value, size_t count, const float *table,
 }
 
 /* Makes whole numbers of the values, with a scale for each row; a table of up to 16 values has one for all. */
-static void round_values(nonzeros *list, const sv_tensor *tensor, int most) {
+static void round_values(sv_nonzeros *list, const sv_tensor *tensor, int most)
+{
     uint32_t kept = 0, from = 0, end = list->begin[list->rows];
     int few = most == 127 && !tensor->floats && !tensor->scales && tensor->table_size <= 16;
     float shared = few ? fitting_scale(list->value, end, tensor->table, tensor->table_size) : 0;
@@ -136,7 +135,8 @@ static void round_values(nonzeros *list, const sv_tensor *tensor, int most) {
 }
 
 /* Nonzeros as they are listed, of floats or of 1 or 2 bytes. */
-static int lay_rows(sv_matrix *matrix, const nonzeros *list, size_t bytes, sv_pool *pool) {
+static int lay_rows(sv_matrix *matrix, const sv_nonzeros *list, size_t bytes, sv_pool *pool)
+{
     uint32_t count = list->begin[list->rows];
     uint32_t *begin = sv_take(pool, (size_t)list->rows + 1, sizeof *begin), *index = sv_take(pool, count, sizeof *index);
     void *values = sv_take(pool, count, bytes);
@@ -157,7 +157,8 @@ static int lay_rows(sv_matrix *matrix, const nonzeros *list, size_t bytes, sv_po
     return 1;
 }
 
-static int lay_plain(sv_matrix *matrix, const nonzeros *list, size_t bytes, sv_pool *pool) {
+static int lay_plain(sv_matrix *matrix, const sv_nonzeros *list, size_t bytes, sv_pool *pool)
+{
     void *values = sv_take(pool, (size_t)list->rows * list->columns, bytes);
     if (!values)
         return 0;
@@ -173,7 +174,8 @@ static int lay_plain(sv_matrix *matrix, const nonzeros *list, size_t bytes, sv_p
     return 1;
 }
 
-static int lay_columns(sv_matrix *matrix, const nonzeros *list, sv_pool *pool) {
+static int lay_columns(sv_matrix *matrix, const sv_nonzeros *list, sv_pool *pool)
+{
     size_t slices = ((size_t)list->rows + SV_SLICE - 1) / SV_SLICE;
     float *values = sv_take(pool, slices * list->columns, SV_SLICE * sizeof *values);
     if (!values)
@@ -185,7 +187,8 @@ static int lay_columns(sv_matrix *matrix, const nonzeros *list, sv_pool *pool) {
     return 1;
 }
 
-static int lay_scales(sv_matrix *matrix, const nonzeros *list, sv_pool *pool) {
+static int lay_scales(sv_matrix *matrix, const sv_nonzeros *list, sv_pool *pool)
+{
     float *scales = sv_take(pool, list->rows, sizeof *scales);
     if (!scales)
         return 0;
@@ -195,7 +198,8 @@ static int lay_scales(sv_matrix *matrix, const nonzeros *list, sv_pool *pool) {
 }
 
 /* Chooses a layout by what it costs at one position; 0: out of memory. */
-static int lay_out(sv_matrix *matrix, const nonzeros *list, sv_machine machine, sv_pool *pool) {
+static int lay_out(sv_matrix *matrix, const sv_nonzeros *list, sv_machine machine, sv_pool *pool)
+{
     const sv_kernels *kernels = sv_kernels_for(machine);
     size_t count = list->begin[list->rows], elements = (size_t)list->rows * list->columns;
     if (machine.precision == SV_FLOAT32) {
@@ -204,6 +208,8 @@ static int lay_out(sv_matrix *matrix, const nonzeros *list, sv_machine machine, 
         matrix->multiply = sparse ? sv_rows_float : kernels->columns;
         return sparse ? lay_rows(matrix, list, 4, pool) : lay_columns(matrix, list, pool);
     }
+    if (machine.precision == SV_INT8 && kernels->steps)
+        return sv_lay_steps(matrix, list, kernels, pool);
     int sparse = count < elements / 8, wide = machine.precision == SV_INT16;
     matrix->layout = sparse ? SV_ROWS : SV_PLAIN;
     matrix->multiply = sparse ? (wide ? sv_rows16 : sv_rows8) : wide ? sv_plain16 : sv_plain8;
@@ -212,10 +218,11 @@ static int lay_out(sv_matrix *matrix, const nonzeros *list, sv_machine machine, 
 }
 
 sv_status sv_pack(const sv_matrix **matrix, const sv_weights *weights, sv_machine machine, sv_pool *pool,
-                  sv_failure *failure) {
+                  sv_failure *failure)
+{
     const char *name = weights->tensor->entry->name;
     size_t before = pool->bytes;
-    nonzeros list;
+    sv_nonzeros list;
     sv_matrix *made = sv_take(pool, 1, sizeof *made);
     *matrix = NULL;
     if (!made)
@@ -241,7 +248,8 @@ sv_status sv_pack(const sv_matrix **matrix, const sv_weights *weights, sv_machin
 
 size_t sv_codes_bytes(size_t count) { return count > (SIZE_MAX - SV_BEYOND) / 2 ? SIZE_MAX : 2 * count + SV_BEYOND; }
 
-void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machine machine) {
+void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machine machine)
+{
     const sv_kernels *kernels = sv_kernels_for(machine);
     vector->floats = values;
     vector->count = count;
@@ -266,7 +274,8 @@ void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machin
 }
 
 void sv_multiply(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                 const float *bias, int add, float *y, size_t y_stride) {
+                 const float *bias, int add, float *y, size_t y_stride)
+{
     matrix->multiply(matrix, vector, positions, x_stride, bias, add, y, y_stride);
 }
 

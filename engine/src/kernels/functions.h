@@ -15,7 +15,8 @@ INLINE bits as_bits(reals x) { bits y; memcpy(&y, &x, sizeof y); return y; }
 INLINE reals as_reals(bits x) { reals y; memcpy(&y, &x, sizeof y); return y; }
 INLINE reals load(const float *x) { reals y; memcpy(&y, x, sizeof y); return y; }
 INLINE void store(float *y, reals x) { memcpy(y, &x, sizeof x); }
-INLINE reals load_some(const float *x, size_t count) {
+INLINE reals load_some(const float *x, size_t count)
+{
     reals y = {0};
     if (count >= LANES)
         return load(x);
@@ -32,7 +33,8 @@ INLINE reals magnitude(reals x) { return as_reals(as_bits(x) & 0x7fffffffu); }
 INLINE bits rounded(reals x) { return as_bits(x + SHIFTER) - SHIFTER_BITS; }
 
 /* exp(r) 2^n of |r| <= 0.35 and n from -252 to 252. */
-INLINE reals exp_parts(reals r, bits n) {
+INLINE reals exp_parts(reals r, bits n)
+{
     reals p = all(1.0f / 5040);
     p = MULTIPLY_ADD(p, r, all(1.0f / 720));
     p = MULTIPLY_ADD(p, r, all(1.0f / 120));
@@ -44,7 +46,8 @@ INLINE reals exp_parts(reals r, bits n) {
     return p * as_reals((half + 127u) << 23) * as_reals((n - half + 127u) << 23);
 }
 
-INLINE reals exp_of(reals x) {
+INLINE reals exp_of(reals x)
+{
     x = choose(x > 89.0f, all(89.0f), x);
     x = choose(x < -104.0f, all(-104.0f), x);
     bits n = rounded(x * 1.44269504f);
@@ -54,7 +57,8 @@ INLINE reals exp_of(reals x) {
 }
 
 /* x > 0 as m 2^n, m from the root of 1/2 to that of 2; ln(m). */
-INLINE reals log_parts(reals x, reals *n) {
+INLINE reals log_parts(reals x, reals *n)
+{
     whole tiny = x < 1.17549435e-38f;
     bits scaled = as_bits(choose(tiny, x * 8388608.0f, x));
     bits above = scaled - 0x3f3504f3u;                              /* bits of the root of 1/2 */
@@ -74,17 +78,20 @@ INLINE reals log_parts(reals x, reals *n) {
 }
 
 /* `y` where x is greater than 0 and finite; -inf of 0, infinity and NaN as they are, NaN below 0. */
-INLINE reals log_edges(reals x, reals y) {
+INLINE reals log_edges(reals x, reals y)
+{
     y = choose(x > 0.0f, y, choose(x == 0.0f, all(-__builtin_inff()), all(__builtin_nanf(""))));
     return choose(x == __builtin_inff(), x, y);
 }
 
-INLINE reals log_of(reals x) {
+INLINE reals log_of(reals x)
+{
     reals n, l = log_parts(x, &n);
     return log_edges(x, MULTIPLY_ADD(n, all(0.693359375f), MULTIPLY_ADD(n, all(-2.12194440e-4f), l)));
 }
 
-INLINE reals tanh_of(reals x) {
+INLINE reals tanh_of(reals x)
+{
     reals size = magnitude(x), square = x * x;
     reals p = all(-5.70498872745e-3f);
     p = MULTIPLY_ADD(p, square, all(2.06390887954e-2f));
@@ -100,13 +107,15 @@ INLINE reals tanh_of(reals x) {
 INLINE reals sigmoid_of(reals x) { return 1.0f / (1.0f + exp_of(-x)); }
 INLINE reals elu_of(reals x) { return choose(x > 0.0f, x, exp_of(x) - 1.0f); }
 
-INLINE reals log1p_of(reals x) {
+INLINE reals log1p_of(reals x)
+{
     reals u = x + 1.0f, lost = (x - (u - 1.0f)) / u;                /* what the sum has rounded off */
     return log_of(u) + choose(magnitude(lost) < 1.0f, lost, all(0.0f));
 }
 
 /* 2^(e log2 x); of e times the power of two in x nothing is rounded off. */
-INLINE reals power_of(reals x, float exponent, float first, float rest) {
+INLINE reals power_of(reals x, float exponent, float first, float rest)
+{
     reals n, l = log_parts(x, &n) * 1.44269504f;
     reals turns = MULTIPLY_ADD(n, all(exponent), l * exponent);
     turns = choose(turns > 250.0f, all(250.0f), turns);
@@ -152,7 +161,8 @@ EACH(map_mul, TWO, second, a * b)
 EACH(map_div, TWO, second, a / b)
 EACH(map_affine, ONE COMMA float scale COMMA float shift, first, a * scale + shift)
 
-static void map_power(float *y, const float *x, float exponent, size_t count) {
+static void map_power(float *y, const float *x, float exponent, size_t count)
+{
     uint32_t leading;                                               /* 12 bits: exact times any power of two's exponent */
     memcpy(&leading, &exponent, 4);
     leading &= 0xfffff000u;
@@ -162,7 +172,8 @@ static void map_power(float *y, const float *x, float exponent, size_t count) {
 }
 
 static void map_channels(float *y, const float *x, const float *scale, const float *shift, size_t channels,
-                         size_t places) {
+                         size_t places)
+{
     for (size_t p = 0; p < places; p++, x += channels, y += channels) {
         size_t c = 0;
         for (; c + LANES <= channels; c += LANES)
@@ -172,7 +183,8 @@ static void map_channels(float *y, const float *x, const float *scale, const flo
     }
 }
 
-static void map_lstm(const float *gates, float *cell, float *hidden, size_t size) {
+static void map_lstm(const float *gates, float *cell, float *hidden, size_t size)
+{
     for (size_t j = 0; j < size; j += LANES) {
         size_t n = size - j < LANES ? size - j : LANES;
         const float *at = gates + j;
@@ -184,14 +196,16 @@ static void map_lstm(const float *gates, float *cell, float *hidden, size_t size
     }
 }
 
-INLINE float sum_of_lanes(reals x) {
+INLINE float sum_of_lanes(reals x)
+{
     float total = 0;
     for (int i = 0; i < LANES; i++)
         total += x[i];
     return total;
 }
 
-static float reduce_sum(const float *x, size_t count) {
+static float reduce_sum(const float *x, size_t count)
+{
     reals a = {0}, b = {0};
     size_t i = 0;
     for (; i + 2 * LANES <= count; i += 2 * LANES) {
@@ -203,7 +217,8 @@ static float reduce_sum(const float *x, size_t count) {
     return sum_of_lanes(a + b);
 }
 
-static float reduce_squares(const float *x, float centre, size_t count) {
+static float reduce_squares(const float *x, float centre, size_t count)
+{
     reals a = {0};
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
@@ -217,7 +232,8 @@ static float reduce_squares(const float *x, float centre, size_t count) {
 }
 
 /* Bits of floats without their sign are in the order of the floats, and those of NaN are the greatest. */
-static float reduce_largest(const float *x, size_t count) {
+static float reduce_largest(const float *x, size_t count)
+{
     bits top = {0};
     for (size_t i = 0; i < count; i += LANES) {
         bits now = as_bits(magnitude(load_some(x + i, count - i < LANES ? count - i : LANES)));
@@ -239,7 +255,8 @@ static const sv_functions functions = {
     .sum_of_squares = reduce_squares, .largest = reduce_largest,
 };
 
-static void quantize8(uint8_t *codes, const float *x, size_t count, float factor, int zero) {
+static void quantize8(uint8_t *codes, const float *x, size_t count, float factor, int zero)
+{
     typedef uint8_t bytes __attribute__((vector_size(LANES)));
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
@@ -253,7 +270,8 @@ static void quantize8(uint8_t *codes, const float *x, size_t count, float factor
     }
 }
 
-static void quantize16(int16_t *codes, const float *x, size_t count, float factor) {
+static void quantize16(int16_t *codes, const float *x, size_t count, float factor)
+{
     typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
@@ -271,7 +289,8 @@ static void quantize16(int16_t *codes, const float *x, size_t count, float facto
 #define PARTS (SV_SLICE / LANES)
 
 INLINE void finish_columns(const sv_matrix *matrix, uint32_t slice, const reals *sums, const float *bias, int add,
-                           float *y) {
+                           float *y)
+{
     uint32_t row = slice * SV_SLICE, rows = matrix->rows - row < SV_SLICE ? matrix->rows - row : SV_SLICE;
     for (uint32_t part = 0; part < PARTS && part * LANES < rows; part++) {
         uint32_t at = row + part * LANES, n = rows - part * LANES < LANES ? rows - part * LANES : LANES;
@@ -281,7 +300,8 @@ INLINE void finish_columns(const sv_matrix *matrix, uint32_t slice, const reals 
 }
 
 static void columns(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                    const float *bias, int add, float *y, size_t y_stride) {
+                    const float *bias, int add, float *y, size_t y_stride)
+{
     uint32_t count = matrix->columns;
     for (uint32_t slice = 0; slice * SV_SLICE < matrix->rows; slice++) {
         const float *weights = (const float *)matrix->values + (size_t)slice * SV_SLICE * count;

@@ -64,9 +64,20 @@ extern const sv_kernels sv_avx2_kernels, sv_avx512_kernels;
 extern const sv_kernels sv_neon_kernels;
 #endif
 
+/* The nonzeros of a matrix, row after row; of whole numbers the value is `value` times the row's `scale`. */
+typedef struct {
+    uint32_t rows, columns;
+    uint32_t *begin;                     /* [rows + 1] */
+    uint32_t *column;
+    float *value, *scale;
+} sv_nonzeros;
+
+int sv_lay_steps(sv_matrix *matrix, const sv_nonzeros *list, const sv_kernels *kernels, sv_pool *pool);  /* 0: no memory */
+
 /* The results of a slice from its sums of products of whole numbers. */
 static inline void sv_finish(const sv_matrix *matrix, uint32_t slice, const int32_t *sums, float scale,
-                             const float *bias, int add, float *y) {
+                             const float *bias, int add, float *y)
+{
     uint32_t first = slice * SV_SLICE, rows = matrix->rows - first < SV_SLICE ? matrix->rows - first : SV_SLICE;
     for (uint32_t i = 0; i < rows; i++) {
         uint32_t row = matrix->order ? matrix->order[first + i] : first + i;
