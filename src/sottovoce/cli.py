@@ -4,9 +4,10 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from sottovoce import __version__, terminal
 from sottovoce.errors import FormatError, SottovoceError
@@ -22,6 +23,19 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at corpora.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+
+
+class Formats(typer.core.TyperGroup):
+    """`export MODEL FILE.onnx` is `export onnx MODEL FILE.onnx`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        plain = bool(args) and args[0] not in (*self.commands, "--help")
+        return super().parse_args(ctx, ["onnx", *args] if plain else args)
+
+
+export_app = typer.Typer(help="Write a model for other runtimes: MODEL FILE.onnx, or c MODEL -o FOLDER.", cls=Formats,
+                         no_args_is_help=True)
+app.add_typer(export_app, name="export")
 
 INTERRUPTED = 130                # what typer makes of Ctrl-C, without a word
 Existing = Annotated[Path, typer.Argument(help="a .sotto file")]
@@ -295,8 +309,8 @@ def models() -> None:
         terminal.say("no model comes with this version")
 
 
-@app.command()
-def export(
+@export_app.command("onnx")
+def export_onnx(
     model: Existing,
     output: Annotated[Path, typer.Argument(help="an .onnx file")],
     int8: Annotated[bool, typer.Option("--int8", help="matrix products in 8 bits, of a recognizer")] = False,
@@ -318,6 +332,21 @@ def export(
         terminal.say(f"{output.with_name(TOKENS)}: its symbols")
     for name, reason in left.items():
         terminal.say(f"  not packed: {name}: {reason}")
+
+
+@export_app.command("c")
+def export_c(
+    model: Annotated[str, typer.Argument(help="a .sotto file or a shipped model")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="a new folder")],
+) -> None:
+    """Write C sources that need nothing else: the model, the engine, and a program that filters a WAV file."""
+    from sottovoce import zoo
+    from sottovoce.artefact.file import read_bytes
+    from sottovoce.export.c import save_c
+
+    data = read_bytes(zoo.find(model))
+    save_c(data, output)
+    terminal.say(f"{output}: {len(data)} bytes of model, the engine and filter.c; see README.md there")
 
 
 @data_app.command()
