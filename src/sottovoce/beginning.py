@@ -13,6 +13,7 @@ from sottovoce.errors import FormatError, RecipeError
 from sottovoce.models import MODELS
 from sottovoce.recipe import ModelSettings, Recipe, Stage
 from sottovoce.settings import from_table
+from sottovoce.techniques.adapt import Adapt
 from sottovoce.techniques.cut import Cut
 from sottovoce.techniques.distill import Distill
 from sottovoce.techniques.factorize import Factorize
@@ -71,7 +72,7 @@ def check(recipe: Recipe) -> Iterator[str]:
     yield from recipe.task.check()
     yield from _chosen(recipe.stages, model)
     for stage in _all(recipe.stages):
-        if isinstance(stage, Distill | SequenceTraining) and stage.checkpoint is not None:
+        if isinstance(stage, Distill | SequenceTraining | Adapt) and stage.checkpoint is not None:
             teacher = taught_by(recipe.model, stage.checkpoint)
             _fits(f"teacher {stage.checkpoint}", teacher, recipe)
             _teaches(f"teacher {stage.checkpoint}", teacher, model, recipe)

@@ -27,7 +27,7 @@ MAY = {
     "tasks": {"data", "metrics", "decoding", "runtime", "torch"},
     "training": {"torch", "accelerate"},
     "checkpoints": {"torch", "safetensors"},
-    "techniques": {"scales", "training", "units", "ledger", "artefact", "decoding", "torch"},
+    "techniques": {"scales", "training", "units", "ledger", "artefact", "decoding", "metrics", "torch"},
     "packing": {"techniques", "artefact", "models", "torch"},
     "recipe": {"techniques", "tasks", "models", "settings", "torch"},
     "beginning": {"recipe", "settings", "techniques", "models", "checkpoints", "torch"},

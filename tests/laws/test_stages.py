@@ -45,8 +45,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Maker:
 
 def test_every_stage_is_under_the_laws() -> None:
     # After sharing there are fewer weights than before: tests/techniques/test_share.py has laws of its own.
-    # Sequences need a task whose frames are aligned with states, see tests/techniques/test_sequence.py.
-    assert set(toy.STAGE_TABLES) == set(STAGES) - {"share", "sequence"}
+    # Sequences and speakers need a task of their own: see test_sequence.py and test_adapt.py there.
+    assert set(toy.STAGE_TABLES) == set(STAGES) - {"share", "sequence", "adapt"}
 
 
 # A matrix that is factored is another one.

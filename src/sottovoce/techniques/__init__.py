@@ -1,6 +1,7 @@
 """How a model gets smaller: one file a technique, and the two tables that list them."""
 
 from sottovoce.techniques.activations import Activations, Dynamic, Static
+from sottovoce.techniques.adapt import Adapt
 from sottovoce.techniques.budget import Budget
 from sottovoce.techniques.cluster import Cluster, Codebook
 from sottovoce.techniques.cut import Cut
@@ -34,6 +35,7 @@ STAGES: dict[str, type] = {
     "iterate": Iterate,
     "budget": Budget,
     "sequence": SequenceTraining,
+    "adapt": Adapt,
 }
 
 FORMS: dict[str, type[WeightForm]] = {       # by these names they are found again in a checkpoint
