@@ -276,7 +276,7 @@ static sv_status read_node(const reading *r, sv_node *node, const sv_json *value
     if (read_inputs(r, node, inputs, number) || read_tensors(r, node, tensors)
         || read_attributes(r, node, sv_json_next(tensors))) return r->failure->status;
     if (fits(node)) return SV_OK;
-    return sv_fail(r->failure, SV_BAD_FILE, "graph: %.80s: its attributes and shapes do not make one %s", node->name,
+    return sv_fail(r->failure, SV_BAD_FILE, "graph: %.80s: expected attributes and shapes that make one %s", node->name,
                    sv_op_names[node->op]);
 }
 
@@ -307,7 +307,7 @@ static sv_status read_names(reading *r, const sv_json *inputs, const sv_json *no
     sv_sort_names(r->values, r->value_count);
     sv_sort_names(r->entries, file->entry_count);
     const sv_name *twice = sv_twice(r->values, r->value_count);
-    return twice ? sv_fail(r->failure, SV_BAD_FILE, "graph: two values of the name %.80s", twice->text) : SV_OK;
+    return twice ? sv_fail(r->failure, SV_BAD_FILE, "graph: expected one value of the name %.80s, got two", twice->text) : SV_OK;
 no_memory:
     return sv_fail(r->failure, SV_NO_MEMORY, "graph: no memory for %u values", r->value_count);
 }

@@ -206,7 +206,7 @@ static sv_status check_keys(const parser *p, const sv_json *object)
     for (uint32_t i = 0; i < object->count; i++, key = sv_json_next(key + 1)) p->keys[i] = (sv_name){key->of.text, i};
     sv_sort_names(p->keys, object->count);
     const sv_name *twice = sv_twice(p->keys, object->count);
-    return twice ? sv_fail(p->failure, SV_BAD_FILE, "header: the key %.80s comes twice in one object", twice->text) : SV_OK;
+    return twice ? sv_fail(p->failure, SV_BAD_FILE, "header: not JSON: expected the key %.80s once in an object", twice->text) : SV_OK;
 }
 
 /* Without recursion, as the text says how deep it goes. */
