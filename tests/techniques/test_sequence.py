@@ -94,12 +94,33 @@ class Toy:
         return -(teacher.exp() * outputs).sum(-1).mean()
 
 
-def trained(folder: Path, task: Any = None, steps: int = 3, **settings: Any) -> tuple[Frames, dict[str, Any]]:
+class Memory:
+    """Keeps what a fit saves, and lets it live for so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.kept: dict[str, Tensor] | None = None
+        self.steps = steps
+
+    def load(self) -> dict[str, Tensor] | None:
+        return self.kept
+
+    def save(self, tensors: Any) -> None:
+        self.kept = {name: tensor.clone() for name, tensor in tensors.items()}
+
+    def step(self, step: int, loss: float) -> None:
+        self.steps -= 1
+        if not self.steps:
+            raise KeyboardInterrupt
+
+
+def trained(folder: Path, task: Any = None, steps: int = 3, memory: Memory | None = None,
+            **settings: Any) -> tuple[Frames, dict[str, Any]]:
     """A model after the stage, and what the stage noted."""
-    task, notes = task or Toy(), {}
+    task, memory = task or Toy(), memory or Memory(0)
+    notes: dict[str, Any] = {}
 
     def fitted(learner: nn.Module, loss: Any, schedule: Schedule, penalties: Any) -> Any:
-        return fit(learner, task.batches, loss, schedule, penalties=penalties)
+        return fit(learner, task.batches, loss, schedule, penalties=penalties, checkpoint=memory, on_step=memory.step)
 
     run: Any = SimpleNamespace(task=task, fit=fitted, note=notes.update, folder=lambda: folder,
                                teacher=lambda which: model({"dense": 1, "previous": 2}[which]))
@@ -179,6 +200,20 @@ def test_lattices_are_made_once_and_an_utterance_without_one_is_left_out(tmp_pat
     other, _ = trained(tmp_path, again)
     assert not again.searched
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_fit_that_is_cut_off_goes_on_to_the_same_weights_and_tells_all_of_it(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sottovoce.training.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("sottovoce.training.GOOD_STEPS", 1)
+    whole, told = trained(tmp_path / "whole", steps=6)
+    memory = Memory(4)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "parts", steps=6, memory=memory)
+    assert memory.kept
+    rest, told_again = trained(tmp_path / "parts", steps=6, memory=memory)
+    assert told == told_again and len(told["objective"]) == 6
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), rest.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("settings", [{}, {"teacher": "dense"}, {"teacher": "previous"}, {"weight": 0.0}])
