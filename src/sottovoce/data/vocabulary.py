@@ -149,3 +149,10 @@ def trigrams() -> Path:
     from pocketsphinx import get_model_path
 
     return Path(get_model_path("en-us/en-us.lm.bin"))
+
+
+def hmms() -> Path:
+    """The definition of the English acoustic model that comes with the dictionary: the states of phones in context."""
+    from pocketsphinx import get_model_path
+
+    return Path(get_model_path("en-us/en-us/mdef"))

@@ -4,7 +4,7 @@ Labels are codes of the symbols plus one, as 0 is the empty label, and places of
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import kaldifst
@@ -14,10 +14,14 @@ from sottovoce.decoding.ngrams import END, START, Ngrams
 
 Spoken = Sequence[tuple[str, Sequence[int]]]         # words and the codes of their symbols; a word may come again
 Arc = tuple[object, ...]                             # from, to, input, output and cost, or a final state and its cost
+Topology = Callable[[int, Sequence[int]], Iterator[Arc]]     # of so many symbols; of the labels given nothing is heard
 
 
-def build_graph(symbols: int, spoken: Spoken, model: Ngrams) -> Any:
-    """The graph from so many symbols, 0 the blank of CTC, to the words of the model. A large one takes minutes."""
+def build_graph(symbols: int, spoken: Spoken, model: Ngrams, topology: Topology | None = None) -> Any:
+    """The graph from so many symbols, 0 the blank of CTC, to the words of the model. A large one takes minutes.
+
+    With a topology it is not CTC's, but from what that hears in each frame.
+    """
     number = {word: place + 1 for place, word in enumerate(model.words)}
     lexicon, twins = _lexicon(symbols, spoken, number)
     grammar = _compiled(_grammar(model, back=len(model.words) + 1))
@@ -27,10 +31,10 @@ def build_graph(symbols: int, spoken: Spoken, model: Ngrams) -> Any:
     del lexicon, grammar
     kaldifst.determinize_star(words)
     kaldifst.minimize_encoded(words)
-    topology = _compiled(_topology(symbols, [symbols + 1 + twin for twin in range(twins + 1)]))
-    kaldifst.arcsort(topology, "olabel")
+    heard = _compiled((topology or _topology)(symbols, [symbols + 1 + twin for twin in range(twins + 1)]))
+    kaldifst.arcsort(heard, "olabel")
     kaldifst.arcsort(words, "ilabel")
-    return kaldifst.compose(topology, words)
+    return kaldifst.compose(heard, words)
 
 
 def _lexicon(symbols: int, spoken: Spoken, number: dict[str, int]) -> tuple[Any, int]:

@@ -11,6 +11,7 @@ from kaldi_decoder import DecodableCtc, FasterDecoder, FasterDecoderOptions
 from kaldifst import StdVectorFst, get_linear_symbol_sequence
 from numpy.typing import ArrayLike
 
+from sottovoce.decoding.contexts import Contexts
 from sottovoce.decoding.graph import Spoken, build_graph
 from sottovoce.decoding.ngrams import limited, read_ngrams
 from sottovoce.errors import DataError
@@ -47,16 +48,18 @@ class WordDecoder:
 
 
 def kept_graph(
-    folder: Path, symbols: Sequence[str], spoken: Spoken, model: Path, words: int, ngrams: int
+    folder: Path, symbols: Sequence[str], spoken: Spoken, model: Path, words: int, ngrams: int,
+    contexts: Contexts | None = None,
 ) -> tuple[Any, list[str]]:
     """The graph of a folder and its words; built there first, in minutes, where there is none.
 
     It knows the so many words most frequent of a trigram model that can be spoken, and about so many bigrams and
-    trigrams. Raises DataError for a graph of other settings or a damaged one, or a model that cannot be read.
+    trigrams. With contexts the symbols are the states of phones in them. Raises DataError for a graph of other settings
+    or a damaged one, or a model that cannot be read.
     """
     about = {"symbols": list(symbols), "model": model.name, "words": words, "ngrams": ngrams}
     if not (folder / ABOUT).is_file():
-        graph, chosen = _built(len(symbols), spoken, model, words, ngrams)
+        graph, chosen = _built(len(symbols), spoken, model, words, ngrams, contexts)
         write_bytes(folder / GRAPH, b"")                             # the folder is there, and can be written to
         graph.write(str(folder / GRAPH))
         write_text(folder / ABOUT, json.dumps({**about, "vocabulary": chosen}))
@@ -93,11 +96,15 @@ def _read(folder: Path) -> Any:
     return graph
 
 
-def _built(symbols: int, spoken: Spoken, path: Path, words: int, ngrams: int) -> tuple[Any, list[str]]:
+def _built(
+    symbols: int, spoken: Spoken, path: Path, words: int, ngrams: int, contexts: Contexts | None
+) -> tuple[Any, list[str]]:
     model = read_ngrams(path)
     sound = {word for word, _ in spoken}
     frequent = (model.words[place] for place in np.argsort(-model.orders[0].log_p, kind="stable"))
     chosen = list(islice((word for word in frequent if word in sound), words))
     small = limited(model, chosen, ngrams)
     del model                                                        # what follows needs the memory
-    return build_graph(symbols, spoken, small), list(small.words)
+    if contexts is None:
+        return build_graph(symbols, spoken, small), list(small.words)
+    return build_graph(contexts.symbols, contexts.placed(spoken), small, contexts.topology), list(small.words)
