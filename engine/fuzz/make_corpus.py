@@ -1,0 +1,86 @@
+"""Writes corpus/ and words.dict: a model of every kind, every form, and a file for each way to be refused.
+
+    python engine/fuzz/make_corpus.py READ
+
+READ is engine/tests/read.c, compiled: it says how a file is refused.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parents[1] / "tests" / "artefact"))
+
+from artefacts import aligned, closed, opened, wire  # noqa: E402
+from test_file import CHANNEL_LIES, CONVOLUTION_LIES, LIES, MODELS, STORED  # noqa: E402
+
+from sottovoce.artefact.file import PREAMBLE, encode  # noqa: E402
+from sottovoce.artefact.graph import OPS  # noqa: E402
+from sottovoce.artefact.records import META, RANGES  # noqa: E402
+
+KEYS = ["graph", "tensors", "meta", "inputs", "outputs", "nodes", "form", "shape", "bytes", "crc32", "type", "values",
+        "bits", "largest", "axis", "planes", "dense", "sparse", "codebook", "levels", "float32", "float16", "window",
+        "hamming", "hann_sqrt", "rect"]
+LARGEST = 4000                           # bytes of an input
+
+
+def loose(data: bytes) -> bytes:
+    """A file as the fuzzing target takes it: its header plain, a zero byte, the rest."""
+    stored = PREAMBLE.unpack_from(data)[3]
+    header = json.loads(zlib.decompress(data[PREAMBLE.size : PREAMBLE.size + stored]))
+    return json.dumps(header, separators=(",", ":")).encode() + b"\0" + data[aligned(PREAMBLE.size + stored) :]
+
+
+def good() -> Iterator[tuple[str, bytes]]:
+    for name, make in MODELS.items():
+        yield f"model {name}", encode(make())
+    for name, stored in STORED.items():
+        yield f"form {name}", encode(wire(w=stored))
+
+
+def bad() -> Iterator[tuple[str, bytes]]:
+    for model, lies in (("spectra", LIES), ("samples", CONVOLUTION_LIES), ("features", CHANNEL_LIES)):
+        for name, change in lies.items():
+            header, blobs = opened(encode(MODELS[model]()))
+            change(header, blobs)
+            yield f"refused {name}", closed(header, blobs)
+
+
+def refusals(files: dict[str, bytes], program: str) -> dict[str, str]:
+    """The text of each file's refusal, without names and figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, str(number)) for number in range(len(files))]
+        for path, data in zip(paths, files.values(), strict=True):
+            path.write_bytes(data)
+        lines = "".join(f"{path}\n" for path in paths)
+        done = subprocess.run([program], input=lines, capture_output=True, text=True, check=True)
+    kinds = [re.sub(r"^\d (\w+: )*|\d+|got .*", "", line) for line in done.stdout.splitlines()]
+    return dict(zip(files, kinds, strict=True))
+
+
+def main(program: str) -> None:
+    lies, seen = dict(bad()), set()
+    chosen = {}
+    for name, kind in refusals(lies, program).items():
+        if kind not in seen:
+            seen.add(kind)
+            chosen[name] = lies[name]
+    for old in (HERE / "corpus").glob("*"):
+        old.unlink()
+    inputs = {name: loose(data) for name, data in {**dict(good()), **chosen}.items()}
+    inputs["file"] = encode(MODELS["samples"]())
+    for name, content in inputs.items():
+        if len(content) <= LARGEST:
+            (HERE / "corpus" / re.sub(r"\W+", "_", name)).write_bytes(content)
+    words = [*KEYS, *OPS, *RANGES, *META, *sorted({role for op in OPS.values() for role in op.tensors})]
+    (HERE / "words.dict").write_text("".join(f'"\\"{word}\\""\n' for word in dict.fromkeys(words)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
