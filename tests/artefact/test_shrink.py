@@ -176,14 +176,16 @@ def sketch_of_two_halves() -> Artefact:
     return sketch.mask(sketch.add("concat", *made), 4)
 
 
-@pytest.mark.parametrize("norm", [True, False])
-def test_a_layer_norm_needs_all(norm: bool) -> None:
+@pytest.mark.parametrize(("norm", "needs_all"), [("layer_norm", True), ("time_norm", False), ("", False)])
+def test_a_norm_over_channels_needs_all(norm: str, needs_all: bool) -> None:
     sketch = Sketch()
     x = sketch.lstm("magnitude", sketch.normal(16, BINS), holes(sketch.normal(16, 4), columns=[1]))
     if norm:
-        x = sketch.add("layer_norm", x, tensors={"weight": sketch.normal(4), "bias": sketch.normal(4)}, eps=1e-5)
+        of = {"weight": sketch.normal(4), "bias": sketch.normal(4)} if needs_all else {}
+        x = sketch.add(norm, x, tensors=of, eps=1e-5)
     artefact = sketch.gain(sketch.linear(x, holes(sketch.normal(BINS, 4), columns=[1])))
-    assert (shrink(artefact) is artefact) == norm
+    small = shrink(artefact)
+    assert (small is artefact) == needs_all and same(artefact, small)
 
 
 def test_filters_of_single_channels_go_with_their_channel() -> None:
