@@ -135,7 +135,7 @@ def test_every_row_of_phones_that_was_seen_is_a_way_and_ways_add_up_to_one() -> 
 def test_a_narrower_beam_keeps_fewer_ways_and_the_best() -> None:
     scores, _ = drawn(1)
     best = max(every_way(1, FRAMES), key=lambda way: way[1] + sum(scores[range(FRAMES), way[0]]))
-    kept = LatticeDecoder(graph(1), lattice_beam=0.5).lattice(scores)
+    kept = LatticeDecoder(graph(1), beam=16.0, lattice_beam=0.5).lattice(scores)
     assert kept is not None and len(kept.state) < len(lattice(1).state)
     assert set(enumerate(best[0])) <= set(zip(kept.frame.tolist(), kept.state.tolist(), strict=True))
 
@@ -143,7 +143,7 @@ def test_a_narrower_beam_keeps_fewer_ways_and_the_best() -> None:
 @pytest.mark.parametrize("frames", [0, 1])
 def test_nothing_is_found_where_no_way_is_as_long(frames: int) -> None:
     shortest = kaldifst.compile("0 1 1 0\n1 2 2 0\n2 2 2 0\n2\n")
-    assert LatticeDecoder(shortest).lattice(drawn(0)[0][:frames]) is None
+    assert LatticeDecoder(shortest, 16.0, 10.0).lattice(drawn(0)[0][:frames]) is None
 
 
 def test_a_lattice_is_the_same_after_it_was_kept() -> None:

@@ -17,7 +17,7 @@ class LatticeDecoder:
     The input labels of the graph are numbers of states plus one. There is no limit to the ways that stay open.
     """
 
-    def __init__(self, graph: Any, beam: float = 13.0, lattice_beam: float = 7.0) -> None:
+    def __init__(self, graph: Any, beam: float, lattice_beam: float) -> None:
         """Ways stay open that are less than `beam` worse than the best, and are kept if less than `lattice_beam`."""
         self._graph = graph
         self._settings = LatticeSimpleDecoderConfig(beam=beam, lattice_beam=lattice_beam)

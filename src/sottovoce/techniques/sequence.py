@@ -80,9 +80,9 @@ class SequenceTraining(Train):
     lr: float = 1e-5
     objective: Literal["smbr", "mmi"] = "smbr"
     lattice: Literal["decoder", "free"] = "decoder"
-    scale: float = 0.1               # of what is heard against what the graph says (k)
-    beam: float = 13.0               # of the search: how much worse than the best a way may be and stay open
-    lattice_beam: float = 7.0        # ... and be kept
+    scale: float = 0.1               # of what is heard against what the graph says (k); for free ways rather 1
+    beam: float = 9.0                # of the search: how much worse than the best a way may be and stay open
+    lattice_beam: float = 6.0        # ... and be kept
     weight: float = 0.2              # of the distance or the task loss (p)
     teacher: Literal["none", "dense", "previous"] = "none"
     checkpoint: Path | None = None   # of another teacher, safetensors; of another kind or size if a run has made it
