@@ -1,0 +1,337 @@
+/* The public functions: a model is opened and planned once, a session has the memory to run it. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan.h"
+
+#define DEFAULT_SECONDS 30
+#define LOUDEST 1e4f                     /* magnitude of a sample that is let in */
+
+struct sv_model {
+    sv_pool pool;
+    sv_file file;
+    sv_plan plan;
+};
+
+struct sv_session {
+    sv_pool pool;
+    const sv_model *model;
+    sv_work work;
+    size_t *frames;                      /* of each input, now */
+    size_t *capacity;                    /* samples of each input, at most; of a stream: of a block */
+    uint8_t *given;                      /* of each input, whether it is there */
+    int sound;
+    sv_failure failure;
+};
+
+static sv_status hand_out(const sv_failure *failure, char *text) {
+    if (text)
+        memcpy(text, failure->text, SV_TEXT);
+    return failure->status;
+}
+
+/* Frames that an input has for so many samples, with the zeros after them. */
+static size_t frames_for(const sv_plan *plan, uint32_t input, size_t samples) {
+    size_t hop = plan->hops[input];
+    if (!input && plan->features)
+        return samples / hop + (samples % hop + hop / 2) / hop;
+    return samples / hop + (samples % hop != 0) + plan->delays[input] / hop;
+}
+
+static sv_status open_plan(sv_model *model, const void *bytes, size_t size, const sv_options *options, sv_failure *failure) {
+    sv_plan *plan = &model->plan;
+    if (sv_read(&model->file, bytes, size, &model->pool, failure)
+        || sv_make_plan(plan, &model->file, sv_machine_for(options), &model->pool, failure))
+        return failure->status;
+    size_t *frames = sv_take(&model->pool, plan->input_count, sizeof *frames);
+    size_t *offsets = sv_take(&model->pool, plan->buffer_count, 2 * sizeof *offsets);
+    if (!frames || !offsets)
+        return sv_fail(failure, SV_NO_MEMORY, "no memory for the model");
+    for (uint32_t i = 0; i < plan->input_count; i++)
+        frames[i] = !i && plan->causal ? SV_BLOCK : frames_for(plan, i, 1);
+    if (sv_lay_out(plan, frames, offsets) > SV_MOST_BYTES)
+        return sv_fail(failure, SV_BAD_FILE, "model: expected at most %zu bytes for the values of %zu frames, got more",
+                       SV_MOST_BYTES, frames[0]);
+    return SV_OK;
+}
+
+sv_status sv_open(sv_model **model, const void *bytes, size_t size, const sv_options *options, char text[SV_TEXT]) {
+    sv_failure failure = {SV_OK, ""};
+    if (model)
+        *model = NULL;
+    if (!model || !bytes || (options && ((unsigned)options->precision > SV_FLOAT32 || (unsigned)options->instructions > SV_NEON))) {
+        sv_fail(&failure, SV_BAD_ARGUMENT, "sv_open: expected a model, bytes and options that there are");
+        return hand_out(&failure, text);
+    }
+    sv_model *made = calloc(1, sizeof *made);
+    if (!made)
+        sv_fail(&failure, SV_NO_MEMORY, "no memory for a model");
+    else if (!open_plan(made, bytes, size, options, &failure))
+        *model = made;
+    else
+        sv_close(&made);
+    return hand_out(&failure, text);
+}
+
+/* All of a file; NULL: `failure` says why. */
+static char *read_all(const char *path, size_t *size, sv_failure *failure) {
+    size_t room = 1 << 16, count = 0;
+    char *bytes = NULL, *grown;
+    FILE *file = path ? fopen(path, "rb") : NULL;
+    if (!file) {
+        sv_fail(failure, SV_BAD_ARGUMENT, "%.200s: expected a file that can be read", path ? path : "NULL");
+        return NULL;
+    }
+    do {
+        room *= 2;
+        if (!(grown = realloc(bytes, room)))
+            break;
+        bytes = grown;
+        count += fread(bytes + count, 1, room - count, file);
+    } while (count == room && room <= SIZE_MAX / 4);
+    if (!grown || count == room)
+        sv_fail(failure, SV_NO_MEMORY, "%.200s: no memory to read it", path);
+    else if (ferror(file))
+        sv_fail(failure, SV_BAD_ARGUMENT, "%.200s: expected a file that can be read", path);
+    fclose(file);
+    if (failure->status) {
+        free(bytes);
+        return NULL;
+    }
+    *size = count;
+    return bytes;
+}
+
+sv_status sv_open_file(sv_model **model, const char *path, const sv_options *options, char text[SV_TEXT]) {
+    sv_failure failure = {SV_OK, ""};
+    size_t size = 0;
+    if (model)
+        *model = NULL;
+    char *bytes = read_all(path, &size, &failure);
+    if (!bytes)
+        return hand_out(&failure, text);
+    sv_status status = sv_open(model, bytes, size, options, text);
+    free(bytes);
+    return status;
+}
+
+void sv_close(sv_model **model) {
+    if (!model || !*model)
+        return;
+    sv_release(&(*model)->pool);
+    free(*model);
+    *model = NULL;
+}
+
+sv_info sv_query(const sv_model *model) {
+    if (!model)
+        return (sv_info){0};
+    const sv_plan *plan = &model->plan;
+    return (sv_info){.sample_rate = model->file.sample_rate, .hop = plan->hop, .delay = plan->delay,
+                     .conditions = plan->input_count - 1, .features = plan->features, .causal = plan->causal,
+                     .instructions = plan->machine.instructions, .weight_bytes = plan->weight_bytes};
+}
+
+/* Room for so many samples of each input. */
+static sv_status take_memory(sv_session *session, const sv_limits *limits, sv_failure *failure) {
+    const sv_plan *plan = &session->model->plan;
+    uint64_t usual = (uint64_t)session->model->file.sample_rate * DEFAULT_SECONDS;
+    sv_work *work = &session->work;
+    size_t *offsets = sv_take(&session->pool, plan->buffer_count, 2 * sizeof *offsets);
+    size_t *most = sv_take(&session->pool, plan->input_count, sizeof *most);
+    session->frames = sv_take(&session->pool, plan->input_count, sizeof *session->frames);
+    session->capacity = sv_take(&session->pool, plan->input_count, sizeof *session->capacity);
+    session->given = sv_take(&session->pool, plan->input_count, sizeof *session->given);
+    if (!offsets || !most || !session->frames || !session->capacity || !session->given)
+        return sv_fail(failure, SV_NO_MEMORY, "no memory for a session");
+    for (uint32_t i = 0; i < plan->input_count; i++) {
+        size_t asked = !limits ? 0 : i ? limits->max_condition : limits->max_samples;
+        session->capacity[i] = asked ? asked : usual > SIZE_MAX / 4 ? SIZE_MAX / 4 : (size_t)usual;
+        most[i] = !i && plan->causal ? SV_BLOCK : frames_for(plan, i, session->capacity[i]);
+    }
+    size_t bytes = sv_lay_out(plan, most, offsets);
+    *work = (sv_work){.plan = plan, .offsets = offsets, .frames = session->frames, .sound = &session->sound};
+    work->memory = bytes == SIZE_MAX ? NULL : sv_take(&session->pool, bytes, 1);
+    work->states = sv_take(&session->pool, plan->states, sizeof *work->states);
+    if (!work->memory || !work->states)
+        return sv_fail(failure, SV_NO_MEMORY, "no memory for a session of %zu samples at once", session->capacity[0]);
+    return SV_OK;
+}
+
+sv_status sv_start(sv_session **session, const sv_model *model, const sv_limits *limits, char text[SV_TEXT]) {
+    sv_failure failure = {SV_OK, ""};
+    if (session)
+        *session = NULL;
+    if (!session || !model) {
+        sv_fail(&failure, SV_BAD_ARGUMENT, "sv_start: expected a session and a model, got NULL");
+        return hand_out(&failure, text);
+    }
+    sv_session *made = calloc(1, sizeof *made);
+    if (made)
+        made->model = model;
+    if (!made)
+        sv_fail(&failure, SV_NO_MEMORY, "no memory for a session");
+    else if (!take_memory(made, limits, &failure))
+        *session = made;
+    else
+        sv_end(&made);
+    return hand_out(&failure, text);
+}
+
+void sv_end(sv_session **session) {
+    if (!session || !*session)
+        return;
+    sv_release(&(*session)->pool);
+    free(*session);
+    *session = NULL;
+}
+
+const char *sv_error(const sv_session *session) { return session ? session->failure.text : ""; }
+
+/* Readies the session for a failure of this call. */
+static sv_failure *fresh(sv_session *session) {
+    session->failure.status = SV_OK;
+    return &session->failure;
+}
+
+static void forget(sv_session *session) {
+    const sv_plan *plan = &session->model->plan;
+    memset(session->work.states, 0, plan->states * sizeof *session->work.states);
+    session->work.position = 0;
+}
+
+/* The samples of an input for so many frames, zeros after the last. */
+static void let_in(sv_session *session, uint32_t input, const float *samples, size_t count, size_t frames) {
+    const sv_plan *plan = &session->model->plan;
+    float *to = sv_data(&session->work, input);
+    size_t room = frames * plan->hops[input];
+    if (!input && plan->features)
+        room = count;                    /* what is left of a hop is heard too */
+    for (size_t i = 0; i < count; i++) {
+        float x = samples[i];
+        to[i] = !isfinite(x) ? 0 : x > LOUDEST ? LOUDEST : x < -LOUDEST ? -LOUDEST : x;
+    }
+    memset(to + count, 0, (room - count) * sizeof *to);
+    session->frames[input] = frames;
+}
+
+/* Runs the stream's tasks for what was let in; where that is not finite, it gives zeros and forgets. */
+static const float *run_stream(sv_session *session) {
+    const sv_plan *plan = &session->model->plan;
+    const sv_value *output = &plan->values[plan->output];
+    float *y = sv_data(&session->work, plan->output);
+    size_t count = sv_frames(&session->work, output->clock) * output->size;
+    session->sound = 1;
+    sv_run_tasks(plan, &session->work, plan->first_streamed, plan->task_count);
+    session->work.position += session->frames[0];
+    if (session->sound)
+        for (size_t i = 0; i < count; i++)
+            session->sound &= isfinite(y[i]) != 0;
+    if (!session->sound) {
+        memset(y, 0, count * sizeof *y);
+        forget(session);
+    }
+    return y;
+}
+
+static sv_status check_conditions(sv_session *session) {
+    for (uint32_t i = 1; i < session->model->plan.input_count; i++)
+        if (!session->given[i])
+            return sv_fail(fresh(session), SV_BAD_ARGUMENT, "expected condition %u to be given first: see sv_give", i - 1);
+    return SV_OK;
+}
+
+sv_status sv_give(sv_session *session, uint32_t condition, const float *samples, size_t count) {
+    if (!session)
+        return SV_BAD_ARGUMENT;
+    const sv_plan *plan = &session->model->plan;
+    if (condition >= plan->input_count - 1)
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_give: expected a condition below %u, got %u", plan->input_count - 1,
+                       condition);
+    uint32_t input = condition + 1;
+    if (!samples || !count || count > session->capacity[input])
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_give: expected 1 to %zu samples, got %zu", session->capacity[input],
+                       samples ? count : 0);
+    let_in(session, input, samples, count, frames_for(plan, input, count));
+    session->given[input] = 1;
+    for (uint32_t i = 1; i < plan->input_count; i++)
+        if (!session->given[i])
+            return SV_OK;
+    forget(session);
+    sv_run_tasks(plan, &session->work, 0, plan->first_streamed);
+    forget(session);
+    return SV_OK;
+}
+
+sv_status sv_step(sv_session *session, const float *in, float *out, size_t samples) {
+    if (!session)
+        return SV_BAD_ARGUMENT;
+    const sv_plan *plan = &session->model->plan;
+    if (plan->features || !plan->causal)
+        return sv_fail(fresh(session), SV_UNSUPPORTED, "sv_step: expected a causal model that makes a waveform: sv_run works with "
+                       "this one");
+    if (samples % plan->hop || (samples && (!in || !out)))
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_step: expected a multiple of %u samples, got %zu%s", plan->hop,
+                       samples, !in || !out ? " at NULL" : "");
+    if (check_conditions(session))
+        return session->failure.status;
+    for (size_t done = 0, block; done < samples; done += block) {
+        size_t frames = (samples - done) / plan->hop;
+        frames = frames < SV_BLOCK ? frames : SV_BLOCK;
+        block = frames * plan->hop;
+        let_in(session, 0, in + done, block, frames);
+        memcpy(out + done, run_stream(session), block * sizeof *out);
+    }
+    return SV_OK;
+}
+
+sv_status sv_reset(sv_session *session) {
+    if (!session)
+        return SV_BAD_ARGUMENT;
+    forget(session);
+    return SV_OK;
+}
+
+sv_status sv_run(sv_session *session, const float *in, size_t samples, float *out) {
+    if (!session)
+        return SV_BAD_ARGUMENT;
+    const sv_plan *plan = &session->model->plan;
+    if ((samples && (!in || !out)) || samples > SIZE_MAX / 8)
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_run: expected samples and room for the output, got %zu%s", samples,
+                       samples && (!in || !out) ? " at NULL" : "");
+    if (!plan->causal && samples > session->capacity[0])
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_run: expected at most %zu samples, as the session was started for, "
+                       "got %zu", session->capacity[0], samples);
+    if (check_conditions(session))
+        return session->failure.status;
+    size_t frames = frames_for(plan, 0, samples), block = plan->causal ? SV_BLOCK : frames;
+    forget(session);
+    if (plan->features) {
+        let_in(session, 0, in, samples, frames);
+        session->work.samples = samples;
+        memcpy(out, run_stream(session), sv_outputs(session->model, samples) * sizeof *out);
+        frames = 0;
+    }
+    for (size_t first = 0, count; first < frames && samples; first += count) {
+        count = frames - first < block ? frames - first : block;
+        size_t from = first * plan->hop, here = samples > from ? samples - from : 0, size = count * plan->hop;
+        let_in(session, 0, here ? in + from : in, here < size ? here : size, count);
+        const float *y = run_stream(session);
+        /* Sample i of it is sample from + i - delay of the output. */
+        size_t skipped = from < plan->delay ? plan->delay - from : 0, to = from + skipped - plan->delay;
+        if (skipped < size && to < samples)
+            memcpy(out + to, y + skipped, (size - skipped < samples - to ? size - skipped : samples - to) * sizeof *out);
+    }
+    forget(session);
+    return SV_OK;
+}
+
+size_t sv_outputs(const sv_model *model, size_t samples) {
+    if (!model || !model->plan.features)
+        return model ? samples : 0;
+    const sv_value *output = &model->plan.values[model->plan.output];
+    size_t frames = frames_for(&model->plan, 0, samples) / output->clock.divide;
+    return (output->clock.source == SV_ALONE ? 1 : frames) * output->size;
+}

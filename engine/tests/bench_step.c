@@ -1,0 +1,67 @@
+/* Microseconds that a model takes for a hop of a waveform that sounds like nothing: bench_step FILE [PRECISION] [INSTRUCTIONS]. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "sottovoce.h"
+
+#define HOPS 10
+#define ROUNDS 100
+
+#ifdef SV_PROFILE
+void sv_print_profile(double count);
+#endif
+
+static double now(void) {
+    struct timespec time;
+    timespec_get(&time, TIME_UTC);
+    return (double)time.tv_sec * 1e6 + (double)time.tv_nsec * 1e-3;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+int main(int count, char **arguments) {
+    char text[SV_TEXT] = "expected a file";
+    sv_options options = {count > 2 ? (sv_precision)atoi(arguments[2]) : SV_INT8,
+                          count > 3 ? (sv_instructions)atoi(arguments[3]) : SV_BEST};
+    sv_model *model = NULL;
+    sv_session *session = NULL;
+    double began = now();
+    if (count < 2 || sv_open_file(&model, arguments[1], &options, text) || sv_start(&session, model, NULL, text)) {
+        fprintf(stderr, "%s\n", text);
+        return 1;
+    }
+    sv_info info = sv_query(model);
+    printf("opened in %.1f ms, %zu bytes of weights, instructions %d\n", (now() - began) / 1e3, info.weight_bytes,
+           (int)info.instructions);
+    float *hop = calloc(info.hop, sizeof *hop);
+    double times[ROUNDS];
+    unsigned noise = 1;
+    for (int round = 0; round < ROUNDS; round++) {
+        times[round] = 0;
+        for (int i = 0; i < HOPS; i++) {
+            for (unsigned n = 0; n < info.hop; n++) {
+                noise = noise * 1664525u + 1013904223u;
+                hop[n] = (float)(noise >> 8) / 16777216.0f * 0.2f - 0.1f;
+            }
+            double start = now();
+            if (sv_step(session, hop, hop, info.hop)) {
+                fprintf(stderr, "%s\n", sv_error(session));
+                return 1;
+            }
+            times[round] += (now() - start) / HOPS;
+        }
+    }
+    qsort(times, ROUNDS, sizeof *times, ascending);
+    printf("%.1f us a hop: the median of %d rounds; the fastest tenth %.1f\n", times[ROUNDS / 2], ROUNDS, times[ROUNDS / 10]);
+#ifdef SV_PROFILE
+    sv_print_profile((double)ROUNDS * HOPS);
+#endif
+    free(hop);
+    sv_end(&session);
+    sv_close(&model);
+    return 0;
+}
