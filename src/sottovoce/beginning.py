@@ -79,7 +79,7 @@ def check(recipe: Recipe) -> Iterator[str]:
 
 
 def _fits(what: str, model: nn.Module, recipe: Recipe) -> None:
-    """Raises RecipeError for a model of another kind of task, of another sample rate or with other symbols."""
+    """Raises RecipeError for a model of another kind of task, another sample rate, or with other symbols or states."""
     task = recipe.task
     takes, given = len(inspect.signature(model.forward).parameters), len(task.example())
     if takes != given:
@@ -87,10 +87,11 @@ def _fits(what: str, model: nn.Module, recipe: Recipe) -> None:
     rate = getattr(model.config, "rate", task.sample_rate)
     if rate != task.sample_rate:
         raise RecipeError(f"{what}: expected a rate of {task.sample_rate} Hz, as task {task.name}, got {rate}")
-    symbols, wanted = getattr(model.config, "symbols", 0), len(task.meta.get("symbols", ()))
-    if symbols != wanted:
-        asked = f"expected {wanted or 'no'} symbols, as task {task.name}"
-        raise RecipeError(f"{what}: {asked}, got {symbols or 'none'}")
+    for told in ("symbols", "states"):                   # what a recognizer tells apart
+        there_are, wanted = getattr(model.config, told, 0), len(task.meta.get(told, ()))
+        if there_are != wanted:
+            asked = f"expected {wanted or 'no'} {told}, as task {task.name}"
+            raise RecipeError(f"{what}: {asked}, got {there_are or 'none'}")
 
 
 @torch.no_grad()

@@ -46,9 +46,13 @@ def test_a_model_has_the_symbols_of_its_task(units: str, model: str, message: st
         list(check(parse_recipe(text + '[[stages]]\nkind = "prune"\nratio = 0.5', "toy.toml", Path())))
 
 
-def test_a_recognizer_does_not_enhance(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="conformer: expected no symbols, as task enhance, got 40"):
-        list(check(toy.recipe(toy.stage_table("prune"), tmp_path, SMALL, name="conformer")))
+@pytest.mark.parametrize(("name", "settings", "has"), [
+    ("conformer", SMALL, "no symbols, as task enhance, got 40"),
+    ("hdnn", "states = 7", "no states, as task enhance, got 7"),
+])
+def test_a_recognizer_does_not_enhance(name: str, settings: str, has: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"{name}: expected {has}"):
+        list(check(toy.recipe(toy.stage_table("prune"), tmp_path, settings, name=name)))
 
 
 def spoken(task: Recognize, batch: Batch, sure: float) -> torch.Tensor:
