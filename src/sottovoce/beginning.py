@@ -87,8 +87,9 @@ def _fits(what: str, model: nn.Module, recipe: Recipe) -> None:
     rate = getattr(model.config, "rate", task.sample_rate)
     if rate != task.sample_rate:
         raise RecipeError(f"{what}: expected a rate of {task.sample_rate} Hz, as task {task.name}, got {rate}")
-    for told in ("symbols", "states"):                   # what a recognizer tells apart
-        there_are, wanted = getattr(model.config, told, 0), len(task.meta.get(told, ()))
+    told_apart = {"symbols": len(task.meta.get("symbols", ())), "states": getattr(task, "states", 0)}
+    for told, wanted in told_apart.items():
+        there_are = getattr(model.config, told, 0)
         if there_are != wanted:
             asked = f"expected {wanted or 'no'} {told}, as task {task.name}"
             raise RecipeError(f"{what}: {asked}, got {there_are or 'none'}")
