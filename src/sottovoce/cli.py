@@ -349,6 +349,24 @@ def export_c(
     terminal.say(f"{output}: {len(data)} bytes of model, the engine and filter.c; see README.md there")
 
 
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="a .sotto file or a shipped model")],
+    seconds: Annotated[float, typer.Option(min=0.1, help="of noise, of a model that runs on whole waveforms")] = 4.0,
+    rounds: Annotated[int, typer.Option(min=1, help="in which everything runs once")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Time a frame in the compiled engine, in numpy and in onnxruntime, in turn and on one thread, and their memory."""
+    from sottovoce import zoo
+    from sottovoce.bench import measure
+
+    told = measure(zoo.find(model), seconds, rounds)
+    if as_json:
+        terminal.out.print_json(json.dumps(told))
+    else:
+        terminal.times(told)
+
+
 @data_app.command()
 def summary(
     path: Annotated[Path, typer.Argument(help="a folder of audio, a JSONL or lhotse manifest, or a Shar folder")],

@@ -23,9 +23,10 @@ WIDE = 200
 out = Console(width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True)
 
-DIGITS = {"pesq_wb": 2, "pesq_nb": 2, "stoi": 1, "si_sdr": 1, "sdr": 1, "dnsmos": 2, "per": 1, "wer": 1, "cer": 1}
+DIGITS = {"pesq_wb": 2, "pesq_nb": 2, "stoi": 1, "si_sdr": 1, "sdr": 1, "dnsmos": 2, "per": 1, "wer": 1, "cer": 1,
+          "fer": 1}
 TITLES = {"pesq_wb": "PESQ-WB", "pesq_nb": "PESQ-NB", "stoi": "STOI %", "si_sdr": "SI-SDR dB", "sdr": "SDR dB",
-          "dnsmos": "DNSMOS", "per": "PER %", "wer": "WER %", "cer": "CER %"}
+          "dnsmos": "DNSMOS", "per": "PER %", "wer": "WER %", "cer": "CER %", "fer": "FER %"}
 
 
 def size(count: float) -> str:
@@ -128,6 +129,26 @@ def work(nodes: Sequence[Cost], frame_rate: float | None) -> None:
 
 def _shape(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
+
+
+def times(told: Mapping[str, Any]) -> None:
+    """What a frame takes in everything that can run a model, and why the rest cannot."""
+    view = Table("", "µs a frame", "10 .. 90 %", "of real time", f"times {told['reference']}", "weights", "process")
+    for column in view.columns[1:]:
+        column.justify = "right"
+    for kind, row in told["kinds"].items():
+        if "error" in row:
+            view.add_row(kind, Text(f"not run: {row['error']}"))
+            continue
+        spread = f"{row['microseconds_10']:.0f} .. {row['microseconds_90']:.0f}"
+        memory = "-" if row["process_bytes"] is None else size(row["process_bytes"])
+        view.add_row(kind, f"{row['microseconds']:.0f}", spread, f"{row['real_time_factor']:.3%}",
+                     f"{row['speedup']:.2f}", size(row["weight_bytes"]), memory)
+    out.print(view)
+    hop, how = told["hop"] / told["sample_rate"], "one by one" if told["causal"] else "a waveform at once"
+    used = told["instructions"] or "not installed"
+    say(f"frames of {1000 * hop:g} ms, {how}; one thread, {told['rounds']} rounds in turn; "
+        f"the engine: {used}")
 
 
 TRIED = {                    # task -> what is done with its model

@@ -14,8 +14,8 @@ import toy
 import sottovoce as package
 
 SCRIPT = Path(sys.executable).with_name("sottovoce")
-COMMANDS = ["compress", "validate", "recipes", "inspect", "enhance", "extract", "models", "export", "data",
-            "data summary"]
+COMMANDS = ["compress", "validate", "recipes", "inspect", "enhance", "extract", "models", "bench", "export",
+            "export onnx", "export c", "data", "data summary"]
 SPEECH = sorted((toy.ROOT / "sample" / "speech" / "test").rglob("*.opus"))[0]
 
 

@@ -17,7 +17,7 @@ MAY = {
     "scales": set(),
     "artefact": set(),
     "runtime": {"artefact", "_engine", "soundfile", "soxr"},
-    "export": {"artefact", "runtime", "onnx", "onnxruntime"},
+    "export": {"artefact", "_engine", "runtime", "onnx", "onnxruntime"},
     "metrics": {"jiwer", "soxr", "pesq", "pystoi", "fast_bss_eval", "speechmos", "onnxruntime", "scipy"},
     "units": {"torch"},
     "decoding": {"kaldifst", "kaldi_decoder"},
@@ -36,9 +36,10 @@ MAY = {
     "zoo": {"artefact"},
     "report": {"scales", "jinja2", "markupsafe", "matplotlib", "PIL", "soundfile"},
     "proof": {"run", "report", "metrics", "artefact", "runtime", "tasks"},
+    "bench": {"artefact", "runtime", "export"},
     "terminal": {"ledger", "artefact", "runtime", "rich"},
-    "cli": {"terminal", "proof", "recipe", "beginning", "run", "techniques", "runtime", "artefact", "export", "data",
-            "decoding", "zoo", "typer", "lhotse", "torch"},
+    "cli": {"terminal", "proof", "recipe", "beginning", "run", "techniques", "runtime", "artefact", "export", "bench",
+            "data", "decoding", "zoo", "typer", "lhotse", "torch"},
 }
 ALWAYS = {"errors", "files", "numpy"}
 NO_TORCH = ("artefact", "runtime", "export", "zoo", "metrics", "decoding", "report", "errors", "files", "ledger")

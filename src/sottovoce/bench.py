@@ -1,0 +1,187 @@
+"""How long a frame takes in everything that can run a model here: the compiled engine, numpy, onnxruntime.
+
+All on one thread and in one process, in rounds: a round runs each once, one after the other, so that whatever else the
+machine does meets all of them, and a ratio is that of times of one round. A model that is causal is run frame by frame,
+its state kept; any other over a waveform as a whole. onnxruntime has the model uncompressed and without its front end.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce.artefact import Artefact
+from sottovoce.artefact.file import load, read_bytes
+from sottovoce.artefact.stored import Dense
+from sottovoce.errors import SottovoceError
+from sottovoce.runtime.engine import CompiledSession
+from sottovoce.runtime.session import Session
+from sottovoce.runtime.surface import AnySession
+
+KINDS = ("compiled int8", "compiled int16", "compiled float32", "numpy", "onnxruntime float32", "onnxruntime int8")
+REFERENCES = ("onnxruntime int8", "onnxruntime float32", "numpy")    # what ratios are to: the first of these that runs
+FRAMES = 50                      # of a round, of a causal model
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+INT8 = ("MatMul", "Gemm", "LSTM")        # convolutions in 8 bits take onnxruntime longer than in floats
+
+Array = NDArray[np.float32]
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Runner:
+    """One way to run a model: `round` runs it once and gives the seconds of each frame."""
+
+    round: Callable[[], list[float]]
+    weight_bytes: int
+
+
+def measure(path: Path, seconds: float, rounds: int) -> dict[str, Any]:
+    """Times, ratios and memory of each kind, or why it does not run. Raises FormatError for what is no model."""
+    with _one_thread():
+        told = _alone(_times, path, seconds, rounds)
+        for kind, row in told["kinds"].items():
+            if "error" not in row:
+                row["process_bytes"] = _alone(_memory, path, kind, seconds)
+    return told
+
+
+def _times(path: Path, seconds: float, rounds: int) -> dict[str, Any]:
+    model, rows = Session(_artefact(path)), {}
+    runners = {}
+    for kind in KINDS:
+        try:
+            runners[kind] = _runner(kind, path, seconds)
+            runners[kind].round()                                # what is done once is not timed
+        except (SottovoceError, ImportError) as error:
+            runners.pop(kind, None)
+            rows[kind] = {"error": " ".join(str(error).split())}
+    frames: dict[str, list[float]] = {kind: [] for kind in runners}
+    medians: dict[str, list[float]] = {kind: [] for kind in runners}
+    for _ in range(rounds):
+        for kind, runner in runners.items():
+            took = runner.round()
+            frames[kind] += took
+            medians[kind].append(statistics.median(took))
+    reference = next(kind for kind in REFERENCES if kind in runners)
+    for kind, runner in runners.items():
+        ratios = [other / own for own, other in zip(medians[kind], medians[reference], strict=True)]
+        low, middle, high = np.quantile(frames[kind], [0.1, 0.5, 0.9])
+        rows[kind] = {
+            "microseconds": 1e6 * middle, "microseconds_10": 1e6 * low, "microseconds_90": 1e6 * high,
+            "real_time_factor": middle * model.sample_rate / model.hop, "speedup": statistics.median(ratios),
+            "weight_bytes": runner.weight_bytes,
+        }
+    return {"causal": model.causal, "hop": model.hop, "sample_rate": model.sample_rate, "rounds": rounds,
+            "reference": reference, "instructions": _instructions(path), "kinds": {kind: rows[kind] for kind in KINDS}}
+
+
+def _runner(kind: str, path: Path, seconds: float) -> Runner:
+    """Raises SottovoceError where this kind cannot run the model, ImportError where it is not installed."""
+    engine, _, precision = kind.partition(" ")
+    session: AnySession
+    if engine == "compiled":
+        session = CompiledSession(read_bytes(path), precision, str(path))      # type: ignore[arg-type]
+        return Runner(_rounds(session, seconds), session.weight_bytes)
+    session = Session(artefact := _artefact(path))
+    if engine == "numpy":
+        return Runner(_rounds(session, seconds), sum(array.nbytes for array in session.tensors.values()))
+    return _of_onnx(artefact, session, precision == "int8", seconds)
+
+
+def _rounds(session: AnySession, seconds: float) -> Callable[[], list[float]]:
+    samples = _noise(int(seconds * session.sample_rate))
+    if len(session.inputs) > 1:
+        session = session.given(*[_noise(2 * session.sample_rate)] * (len(session.inputs) - 1))
+    if not session.causal:
+        return _whole(lambda: session.run(samples), len(samples) // session.hop)
+    hops = _noise(FRAMES * session.hop).reshape(FRAMES, session.hop)
+    return lambda: [_seconds(partial(session.step, hop)) for hop in hops]
+
+
+def _of_onnx(artefact: Artefact, session: AnySession, int8: bool, seconds: float) -> Runner:
+    """Of the model as it was before it was compressed: dense floats, or from these to 8 bits."""
+    from sottovoce.export.check import opened
+    from sottovoce.export.int8 import in_int8
+    from sottovoce.export.onnx import export_onnx, recognizes
+
+    tensors = {name: Dense(stored.to_array()) for name, stored in artefact.tensors.items()}
+    data = export_onnx(Artefact(artefact.graph, tensors, artefact.meta))
+    model = opened(data := in_int8(data, INT8, signed=True) if int8 else data)
+    first, *others = model.get_inputs()
+    outputs = [output.name for output in model.get_outputs()]
+    if recognizes(artefact):
+        frames = int(seconds * session.sample_rate) // session.hop
+        banks = (4 * _noise(frames * first.shape[2]) - 7).reshape(1, frames, -1)
+        given = {first.name: banks, others[0].name: np.array([frames], np.int64)}
+        return Runner(_whole(lambda: model.run(None, given), frames), len(data))
+    state = {of.name: np.zeros(of.shape, np.float32) for of in others}
+    frame = _noise(int(np.prod(first.shape))).reshape(first.shape)
+
+    def step() -> None:
+        _, *after = model.run(outputs, {first.name: frame, **state})
+        state.update(zip(state, after, strict=True))
+
+    return Runner(lambda: [_seconds(step) for _ in range(FRAMES)], len(data))
+
+
+def _memory(path: Path, kind: str, seconds: float) -> int | None:
+    """The most memory of a process that does nothing but this; None where the system does not say."""
+    _runner(kind, path, seconds).round()
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+
+
+@cache
+def _artefact(path: Path) -> Artefact:
+    return load(path)
+
+
+def _instructions(path: Path) -> str | None:
+    try:
+        return CompiledSession(read_bytes(path)).instructions
+    except SottovoceError:
+        return None
+
+
+def _whole(work: Callable[[], object], frames: int) -> Callable[[], list[float]]:
+    return lambda: [_seconds(work) / max(frames, 1)]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _noise(samples: int) -> Array:
+    return (0.1 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that are started here compute in one thread."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _alone(work: Callable[..., Answer], *arguments: Any) -> Answer:
+    """What a function gives in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
