@@ -1,7 +1,7 @@
 /* Fuzzing of the reader: any bytes are a file, or are refused. Built with SV_FUZZING, under which checksums fit.
  *
- * An input that begins as a file does is one. Any other is a header's JSON, a zero byte, and the bytes after the header:
- * so that a change of one byte of text stays one, which it would not within a compressed header. */
+ * An input that begins as a file does is one. Any other is a header's JSON, a zero byte, and the bytes after the
+ * header: so that a change of one byte of text stays one, which it would not within a compressed header. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,7 +6,7 @@ seconds=$1 report=$2
 engine=$(cd "$(dirname "$0")/.." && pwd)
 work=$engine/../build/fuzz
 mkdir -p "$work/corpus"
-sources=$(for name in codes common decimal entry file graph inflate json meta rans tensor; do echo "$engine/src/$name.c"; done)
+sources=$(for name in codes common decimal entry file graph inflate json meta names operations rans tensor; do echo "$engine/src/$name.c"; done)
 clang -std=c11 -O1 -g -DSV_FUZZING -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
     -I"$engine/include" -I"$engine/src" $sources "$engine/fuzz/fuzz_file.c" -lm -o "$work/fuzz_file"
 status=0

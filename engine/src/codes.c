@@ -46,8 +46,8 @@ static const char *add_low_bits(sv_tensor *tensor, uint32_t low, uint32_t count,
     return NULL;
 }
 
-static const char *read_all(sv_tensor *tensor, uint8_t **classes, const uint8_t *bytes, size_t size, const float *values,
-                            uint32_t count)
+static const char *read_all(sv_tensor *tensor, uint8_t **classes, const uint8_t *bytes, size_t size,
+                            const float *values, uint32_t count)
 {
     const sv_entry *entry = tensor->entry;
     size_t elements = entry->elements, at = 1, used;
@@ -63,7 +63,8 @@ static const char *read_all(sv_tensor *tensor, uint8_t **classes, const uint8_t 
     uint32_t low = low_bits(count);
     size_t outer = entry->axes ? entry->shape[0] : 1;
     sv_symbols symbols = {.rows = outer, .columns = elements / outer, .transposed = flags & TRANSPOSED,
-                          .alphabet = count < 2 ? 1 : 2 + ((count - 2) >> low), .to8 = tensor->codes8, .to16 = tensor->codes16};
+                          .alphabet = count < 2 ? 1 : 2 + ((count - 2) >> low),
+                          .to8 = tensor->codes8, .to16 = tensor->codes16};
     if (symbols.transposed) symbols.rows = symbols.columns, symbols.columns = outer;
     for (uint32_t s = 1; flags & NEIGHBOURS && s < symbols.alphabet; s++) {
         float value = values[1 + ((s - 1) << low)];

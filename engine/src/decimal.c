@@ -5,10 +5,10 @@
 
 /* strtod asks the locale how a fraction begins. This one does not, and need not be fast. */
 
-#define DIGITS 800                       /* no double, nor the middle of two, has more: those after count as one that is not 0 */
+#define DIGITS 800                       /* no double, nor the middle of two, has more: what follows is 0 or is not */
 #define LARGEST 310                      /* exponents of ten beyond which all is infinite or zero */
 #define SMALLEST (-345)
-#define WORDS 240                        /* enough for DIGITS digits, and for what dividing by 10^(DIGITS - SMALLEST) asks */
+#define WORDS 240                        /* enough for DIGITS digits, to be divided by 10^(DIGITS - SMALLEST) */
 
 /* A whole number of any length, the lowest word first. */
 typedef struct { uint32_t words[WORDS]; size_t used; } whole;

@@ -46,7 +46,8 @@ static sv_status read_levels(sv_entry *entry, const sv_json *value, sv_failure *
     int64_t bits = sv_whole(sv_json_at(value, "bits")), largest = sv_whole(sv_json_at(value, "largest"));
     int64_t axis = its_axis ? sv_whole(its_axis) : 0;
     if (bits < 1 || bits > BITS || largest < 0 || largest > (bits == 1 ? 1 : (1 << (bits - 1)) - 1))
-        return sv_fail(failure, SV_BAD_FILE, "%.80s: expected levels of 1 to %d bits, and a largest of them", entry->name, BITS);
+        return sv_fail(failure, SV_BAD_FILE, "%.80s: expected levels of 1 to %d bits, and a largest of them",
+                       entry->name, BITS);
     if (axis < 0 || (its_axis && axis >= entry->axes))
         return sv_fail(failure, SV_BAD_FILE, "%.80s: expected an axis below %u", entry->name, entry->axes);
     entry->largest = (uint32_t)largest;
@@ -63,7 +64,8 @@ sv_status sv_read_entry(sv_entry *entry, const char *name, const sv_json *value,
     while (kind < FORMS && !(form && form->kind == SV_JSON_TEXT && !strcmp(form->of.text, forms[kind].name))) kind++;
     if (kind == FORMS) {
         const char *came = form && form->kind == SV_JSON_TEXT ? form->of.text : "none";
-        return sv_fail(failure, SV_BAD_FILE, "%.80s: expected a form that is known, got %.40s: of a later sottovoce?", name, came);
+        return sv_fail(failure, SV_BAD_FILE, "%.80s: expected a form that is known, got %.40s: of a later sottovoce?",
+                       name, came);
     }
     if (!sv_has_keys(value, forms[kind].keys, forms[kind].optional))
         return sv_fail(failure, SV_BAD_FILE, "%.80s: expected the keys %s", name, forms[kind].keys);

@@ -37,7 +37,8 @@ static sv_status check_part(const uint8_t *bytes, size_t size, size_t *at, uint6
 {
     uint64_t end = aligned(*at + length);
     if (end > size)
-        return sv_fail(failure, SV_BAD_FILE, "cut short: expected %llu bytes or more, got %zu", (unsigned long long)end, size);
+        return sv_fail(failure, SV_BAD_FILE, "cut short: expected %llu bytes or more, got %zu",
+                       (unsigned long long)end, size);
     uint32_t found = sv_crc32(bytes + *at, (size_t)length);
     if (checksum > UINT32_MAX || !sv_checksum_fits((uint32_t)checksum, found))
         return sv_fail(failure, SV_BAD_FILE, "%.80s: damaged, expected the checksum %08llx, got %08x", name,
@@ -53,14 +54,17 @@ static sv_status read_text(char **text, preamble *head, const uint8_t *bytes, si
 {
     if (size < 4 || memcmp(bytes, "SOTT", 4))
         return sv_fail(failure, SV_BAD_FILE, "expected a .sotto file, which begins with SOTT");
-    if (size < PREAMBLE) return sv_fail(failure, SV_BAD_FILE, "cut short: expected %d bytes or more, got %zu", PREAMBLE, size);
-    *head = (preamble){number_at(bytes + 4, 2), number_at(bytes + 6, 2), number_at(bytes + 8, 4), number_at(bytes + 12, 4),
-                       number_at(bytes + 16, 4)};
+    if (size < PREAMBLE)
+        return sv_fail(failure, SV_BAD_FILE, "cut short: expected %d bytes or more, got %zu", PREAMBLE, size);
+    *head = (preamble){number_at(bytes + 4, 2), number_at(bytes + 6, 2), number_at(bytes + 8, 4),
+                       number_at(bytes + 12, 4), number_at(bytes + 16, 4)};
     if (head->version < 1 || head->version > VERSION)
-        return sv_fail(failure, SV_BAD_FILE, "expected format version 1 to %d, got %u: of a later sottovoce?", VERSION, head->version);
+        return sv_fail(failure, SV_BAD_FILE, "expected format version 1 to %d, got %u: of a later sottovoce?", VERSION,
+                       head->version);
     if (head->zero) return sv_fail(failure, SV_BAD_FILE, "header: expected 0 after the version, got %u", head->zero);
     if (head->plain > MAX_JSON)
-        return sv_fail(failure, SV_BAD_FILE, "header: expected %u bytes of JSON at most, got %u", MAX_JSON, head->plain);
+        return sv_fail(failure, SV_BAD_FILE, "header: expected %u bytes of JSON at most, got %u", MAX_JSON,
+                       head->plain);
     *at = PREAMBLE;
     if (check_part(bytes, size, at, head->packed, head->checksum, "header", failure)) return failure->status;
     *text = sv_take(scratch, head->plain, 1);
@@ -74,7 +78,8 @@ static sv_status read_text(char **text, preamble *head, const uint8_t *bytes, si
 
 static sv_status read_entries(sv_file *file, const sv_json *tensors, sv_pool *pool, sv_failure *failure)
 {
-    if (tensors->kind != SV_JSON_OBJECT) return sv_fail(failure, SV_BAD_FILE, "header: expected tensors to be an object");
+    if (tensors->kind != SV_JSON_OBJECT)
+        return sv_fail(failure, SV_BAD_FILE, "header: expected tensors to be an object");
     file->entry_count = tensors->count;
     file->entries = sv_take(pool, file->entry_count, sizeof *file->entries);
     if (!file->entries) return sv_fail(failure, SV_NO_MEMORY, "header: no memory for %u tensors", file->entry_count);
@@ -92,7 +97,8 @@ static sv_status read_entries(sv_file *file, const sv_json *tensors, sv_pool *po
 }
 
 /* Finds the bytes of the tensors, from `at` on, and that nothing follows them. */
-static sv_status lay_out(sv_file *file, const sv_json *tensors, const uint8_t *bytes, size_t size, size_t at, sv_failure *failure)
+static sv_status lay_out(sv_file *file, const sv_json *tensors, const uint8_t *bytes, size_t size, size_t at,
+                         sv_failure *failure)
 {
     const sv_json *key = tensors + 1;
     for (uint32_t i = 0; i < file->entry_count; i++, key = sv_json_next(key + 1)) {
@@ -106,7 +112,8 @@ static sv_status lay_out(sv_file *file, const sv_json *tensors, const uint8_t *b
     return at == size ? SV_OK : sv_fail(failure, SV_BAD_FILE, "added to: expected %zu bytes, got %zu", at, size);
 }
 
-static sv_status read_all(sv_file *file, const uint8_t *bytes, size_t size, sv_pool *pool, sv_pool *scratch, sv_failure *failure)
+static sv_status read_all(sv_file *file, const uint8_t *bytes, size_t size, sv_pool *pool, sv_pool *scratch,
+                          sv_failure *failure)
 {
     char *text = NULL;
     preamble head = {0};

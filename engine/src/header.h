@@ -16,6 +16,17 @@ const char *sv_keep(sv_pool *pool, const char *text);
 /* All of an entry but where its bytes are, from the value of its name. */
 sv_status sv_read_entry(sv_entry *entry, const char *name, const sv_json *value, sv_failure *failure);
 
+/* What a node brings along; `optional` are those of its tensors and attributes that may be missing. */
+typedef struct {
+    uint32_t inputs;                     /* 0: one or more */
+    const char *roles, *attributes, *optional;           /* words with spaces between */
+} sv_operation;
+
+extern const sv_operation sv_operations[SV_OPS];
+
+sv_status sv_read_attributes(sv_node *node, const sv_json *object, sv_pool *pool, sv_failure *failure);
+int sv_fits(const sv_node *node);        /* whether its attributes and the shapes of its tensors go together */
+
 /* Inputs, output and nodes; over the entries that are there. What is needed only meanwhile is in `scratch`. */
 sv_status sv_read_graph(sv_file *file, const sv_json *graph, sv_pool *pool, sv_pool *scratch, sv_failure *failure);
 

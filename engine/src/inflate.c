@@ -161,8 +161,8 @@ static size_t copy_stored(reader *in, uint8_t *plain, size_t done, size_t count)
 static size_t decode_block(reader *in, const code *literals, const code *distances, uint8_t *plain, size_t done,
                            size_t count)
 {
-    static const uint16_t lengths[29] = {3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83,
-                                         99, 115, 131, 163, 195, 227, 258};
+    static const uint16_t lengths[29] = {3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67,
+                                         83, 99, 115, 131, 163, 195, 227, 258};
     static const uint16_t ways[30] = {1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769,
                                       1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
     for (;;) {

@@ -1,7 +1,6 @@
 #include "json.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A value that is still open has the number of the one around it in `span`. */
@@ -17,7 +16,8 @@ typedef struct {
 
 static sv_status fail(const parser *p, const char *wanted)
 {
-    return sv_fail(p->failure, SV_BAD_FILE, "header: not JSON: expected %s at byte %zu", wanted, (size_t)(p->next - p->begin));
+    size_t at = (size_t)(p->next - p->begin);
+    return sv_fail(p->failure, SV_BAD_FILE, "header: not JSON: expected %s at byte %zu", wanted, at);
 }
 
 static int is_digit(char c)
@@ -48,14 +48,18 @@ static int comes_word(parser *p, const char *word)
 
 /* ---- texts ----------------------------------------------------------------------------------------------- */
 
+static int hex_digit(char c)
+{
+    return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 /* The number of four hexadecimal digits, or -1. */
 static int32_t read_hex(const char *at, const char *end)
 {
     int32_t number = 0;
     if (end - at < 4) return -1;
     for (int i = 0; i < 4; i++) {
-        char c = at[i];
-        int digit = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = hex_digit(at[i]);
         if (digit < 0) return -1;
         number = number << 4 | digit;
     }
@@ -147,7 +151,8 @@ static sv_status read_number(parser *p, sv_json *value)
         if (!down) comes(p, '+');
         if (p->next == p->end || !is_digit(*p->next)) return fail(p, "an exponent");
         int64_t power = 0;
-        for (; p->next < p->end && is_digit(*p->next); p->next++) if (power < 100000000) power = 10 * power + (*p->next - '0');
+        for (; p->next < p->end && is_digit(*p->next); p->next++)
+            if (power < 100000000) power = 10 * power + (*p->next - '0');
         exponent += down ? -power : power;
     }
     double number = sv_decimal(digits, (size_t)(to - digits), exponent);
@@ -206,7 +211,8 @@ static sv_status check_keys(const parser *p, const sv_json *object)
     for (uint32_t i = 0; i < object->count; i++, key = sv_json_next(key + 1)) p->keys[i] = (sv_name){key->of.text, i};
     sv_sort_names(p->keys, object->count);
     const sv_name *twice = sv_twice(p->keys, object->count);
-    return twice ? sv_fail(p->failure, SV_BAD_FILE, "header: not JSON: expected the key %.80s once in an object", twice->text) : SV_OK;
+    if (!twice) return SV_OK;
+    return sv_fail(p->failure, SV_BAD_FILE, "header: not JSON: expected the key %.80s once in an object", twice->text);
 }
 
 /* Without recursion, as the text says how deep it goes. */
@@ -249,7 +255,8 @@ sv_status sv_parse_json(const sv_json **value, char *text, size_t size, sv_pool 
     }
     p.values = sv_take(pool, values, sizeof *p.values);
     p.keys = sv_take(pool, values / 2 + 1, sizeof *p.keys);
-    if (!p.values || !p.keys || values >= NONE) return sv_fail(failure, SV_NO_MEMORY, "header: no memory for %zu values", values);
+    if (!p.values || !p.keys || values >= NONE)
+        return sv_fail(failure, SV_NO_MEMORY, "header: no memory for %zu values", values);
     *value = p.values;
     return read_all(&p);
 }
@@ -257,7 +264,8 @@ sv_status sv_parse_json(const sv_json **value, char *text, size_t size, sv_pool 
 const sv_json *sv_json_at(const sv_json *object, const char *key)
 {
     const sv_json *at = object + 1;
-    for (uint32_t i = 0; i < object->count; i++, at = sv_json_next(at + 1)) if (!strcmp(at->of.text, key)) return at + 1;
+    for (uint32_t i = 0; i < object->count; i++, at = sv_json_next(at + 1))
+        if (!strcmp(at->of.text, key)) return at + 1;
     return NULL;
 }
 
@@ -292,34 +300,4 @@ int sv_has_keys(const sv_json *value, const char *words, const char *optional)
         missing -= sv_word(optional, key->of.text) < 0;
     }
     return missing == 0;
-}
-
-/* ---- names ----------------------------------------------------------------------------------------------- */
-
-static int compare_names(const void *a, const void *b)
-{
-    const sv_name *one = a, *other = b;
-    int order = strcmp(one->text, other->text);
-    return order ? order : (one->number > other->number) - (one->number < other->number);
-}
-
-void sv_sort_names(sv_name *names, size_t count)
-{
-    if (count > 1) qsort(names, count, sizeof *names, compare_names);
-}
-
-const sv_name *sv_twice(const sv_name *names, size_t count)
-{
-    for (size_t i = 1; i < count; i++) if (!strcmp(names[i - 1].text, names[i].text)) return names + i;
-    return NULL;
-}
-
-static int compare_text(const void *text, const void *name)
-{
-    return strcmp(text, ((const sv_name *)name)->text);
-}
-
-const sv_name *sv_find_name(const sv_name *names, size_t count, const char *text)
-{
-    return count ? bsearch(text, names, count, sizeof *names, compare_text) : NULL;
 }

@@ -1,8 +1,9 @@
-/* JSON (RFC 8259) as the values that it is made of: any UTF-8, no key twice in an object, no number that is not finite. */
+/* JSON (RFC 8259) as the values that it is made of: UTF-8, no key twice in an object, finite numbers only. */
 #ifndef SV_JSON_H
 #define SV_JSON_H
 
 #include "common.h"
+#include "names.h"
 
 typedef enum {
     SV_JSON_NULL, SV_JSON_FALSE, SV_JSON_TRUE, SV_JSON_WHOLE, SV_JSON_REAL, SV_JSON_TEXT, SV_JSON_LIST, SV_JSON_OBJECT
@@ -14,7 +15,7 @@ typedef struct {
     uint32_t count;                      /* elements of a list, pairs of an object */
     uint32_t span;                       /* values up to the next one beside it, itself and those within it */
     union {
-        const char *text;                /* UTF-8; a zero character is C0 80, half of a surrogate pair as if it were whole */
+        const char *text;                /* UTF-8; a zero character is C0 80, half of a pair as if it were whole */
         double number;                   /* a whole one beyond 2^53 is rounded, and may be infinite */
     } of;
 } sv_json;
@@ -35,12 +36,5 @@ static inline const sv_json *sv_json_next(const sv_json *value) { return value +
 
 /* The double nearest to digits x 10^exponent, halves to even; infinite if it is too large. Digits are 0 to 9. */
 double sv_decimal(const char *digits, size_t count, int64_t exponent);
-
-/* Names in order, those that are equal by their numbers: to find one, or two alike. */
-typedef struct { const char *text; uint32_t number; } sv_name;
-
-void sv_sort_names(sv_name *names, size_t count);
-const sv_name *sv_twice(const sv_name *names, size_t count);            /* the second of two alike, NULL if there are none */
-const sv_name *sv_find_name(const sv_name *names, size_t count, const char *text);
 
 #endif

@@ -50,7 +50,8 @@ sv_status sv_read_meta(sv_file *file, const sv_json *meta, sv_failure *failure)
     }
     if (!all(sv_json_at(meta, "not_compressed"), is_text) || !all(sv_json_at(meta, "folded"), is_text))
         return sv_fail(failure, SV_BAD_FILE, "meta: expected texts in not_compressed and folded");
-    if (!all(sv_json_at(meta, "rows"), is_object)) return sv_fail(failure, SV_BAD_FILE, "meta: expected objects in rows");
+    if (!all(sv_json_at(meta, "rows"), is_object))
+        return sv_fail(failure, SV_BAD_FILE, "meta: expected objects in rows");
     if (!all(sv_json_at(meta, "removed"), is_change))
         return sv_fail(failure, SV_BAD_FILE, "meta: expected pairs of shapes in removed");
     const sv_json *rate = sv_json_at(meta, "sample_rate");

@@ -18,8 +18,8 @@ typedef struct {
     size_t row, column, to;              /* where the next symbol belongs, and is written */
 } lane;
 
-/* A table, of a context and a kind, is FIRSTS numbers, the first symbol that may have a slot of so many, and alphabet + 1
- * numbers, the slots at which the symbols begin. */
+/* A table, of a context and a kind, is FIRSTS numbers, the first symbol that may have a slot of so many, and
+ * alphabet + 1 numbers, the slots at which the symbols begin. */
 typedef struct {
     const sv_symbols *symbols;
     uint32_t contexts, kinds;
@@ -86,7 +86,8 @@ static int begin_lane(decoder *d, uint32_t number, uint32_t state)
 }
 
 /* The next symbol of a lane; `words` are those that are left for all. */
-static inline uint32_t decode(const decoder *d, lane *l, const uint8_t *column_classes, const uint8_t **words)
+static inline uint32_t decode(const decoder *d, const sv_symbols *of, lane *l, const uint8_t *column_classes,
+                              const uint8_t **words)
 {
     uint32_t context = l->row_class + (column_classes ? column_classes[l->column] : 0u);
     const uint16_t *table = d->tables + (context * d->kinds + l->kind) * d->table_size, *begins = table + FIRSTS;
@@ -100,7 +101,7 @@ static inline uint32_t decode(const decoder *d, lane *l, const uint8_t *column_c
         x = x << 16 | word;
     }
     l->state = x;
-    l->kind = d->symbols->kinds[s];
+    l->kind = of->kinds[s];
     return s;
 }
 
@@ -114,22 +115,23 @@ static inline void advance(lane *l, const sv_symbols *of)
     if (of->classes) l->row_class = of->classes[l->row];         /* behind those of the rows lie those of the columns */
 }
 
-static int run_lanes(decoder *d)
+static int run_lanes(const decoder *lent)
 {
-    const sv_symbols *of = d->symbols;
-    const uint8_t *column_classes = of->classes ? of->classes + of->rows : NULL, *words = d->words;
-    for (size_t step = 0; step < d->steps; step++) {
-        uint32_t active = step + 1 < d->steps ? d->lane_count : d->longer;
+    const decoder d = *lent;             /* copies, which no symbol that is written can change */
+    const sv_symbols of = *d.symbols;
+    const uint8_t *column_classes = of.classes ? of.classes + of.rows : NULL, *words = d.words;
+    for (size_t step = 0; step < d.steps; step++) {
+        uint32_t active = step + 1 < d.steps ? d.lane_count : d.longer;
         for (uint32_t i = 0; i < active; i++) {
-            lane *l = d->lanes + i;
-            uint32_t symbol = decode(d, l, column_classes, &words);
-            if (of->to8) of->to8[l->to] = (uint8_t)symbol;
-            else of->to16[l->to] = (uint16_t)symbol;
-            advance(l, of);
+            lane *l = d.lanes + i;
+            uint32_t symbol = decode(&d, &of, l, column_classes, &words);
+            if (of.to8) of.to8[l->to] = (uint8_t)symbol;
+            else of.to16[l->to] = (uint16_t)symbol;
+            advance(l, &of);
         }
     }
-    int ended = words == d->end;
-    for (uint32_t i = 0; i < d->lane_count; i++) ended &= d->lanes[i].state == LOWEST;
+    int ended = words == d.end;
+    for (uint32_t i = 0; i < d.lane_count; i++) ended &= d.lanes[i].state == LOWEST;
     return ended;
 }
 
@@ -144,7 +146,8 @@ static const char *read_all(decoder *d, const uint8_t *bytes, size_t size, size_
     if (size < HEAD) return "the head of coded symbols";
     memcpy(&lanes, bytes, sizeof lanes);
     memcpy(&words, bytes + 2, sizeof words);
-    if (lanes > count || lanes < (count + SV_LONGEST_LANE - 1) / SV_LONGEST_LANE) return "as many lanes as coded symbols take";
+    if (lanes > count || lanes < (count + SV_LONGEST_LANE - 1) / SV_LONGEST_LANE)
+        return "as many lanes as coded symbols take";
     count_contexts(d);
     size_t tables = (size_t)d->contexts * d->kinds, levels = tables * of->alphabet;
     uint64_t end = HEAD + (uint64_t)levels + 4 * (uint64_t)lanes + 2 * (uint64_t)words;
@@ -153,7 +156,8 @@ static const char *read_all(decoder *d, const uint8_t *bytes, size_t size, size_
     d->tables = malloc(tables * d->table_size * sizeof *d->tables);
     d->lanes = malloc(lanes * sizeof *d->lanes);
     if (!d->tables || !d->lanes) return SV_MEMORY;
-    for (size_t i = 0; i < tables; i++) make_table(d->tables + i * d->table_size, bytes + HEAD + i * of->alphabet, of->alphabet);
+    for (size_t i = 0; i < tables; i++)
+        make_table(d->tables + i * d->table_size, bytes + HEAD + i * of->alphabet, of->alphabet);
     d->lane_count = lanes;
     d->steps = (count + lanes - 1) / lanes;
     d->longer = (uint32_t)(count - (d->steps - 1) * lanes);

@@ -98,7 +98,8 @@ static sv_status read_codes(reading *r, const float *values, uint32_t count)
 static sv_status unpack_dense(reading *r)
 {
     const sv_entry *entry = r->tensor->entry;
-    if (read_floats(r, &r->tensor->floats, entry->elements, entry->form == SV_DENSE32 ? 4 : 2)) return r->failure->status;
+    size_t width = entry->form == SV_DENSE32 ? 4 : 2;
+    if (read_floats(r, &r->tensor->floats, entry->elements, width)) return r->failure->status;
     return r->left ? fail(r, SV_BAD_FILE, "nothing after the floats") : SV_OK;
 }
 
@@ -151,7 +152,8 @@ static sv_status unpack_levels(reading *r)
         tensor->table[largest + i] = (float)i;
     }
     if (read_codes(r, tensor->table, tensor->table_size)) return r->failure->status;
-    for (size_t i = 0; i < tensor->entry->elements; i++) found |= tensor->codes8[i] == 1 || tensor->codes8[i] == 2 * largest;
+    for (size_t i = 0; i < tensor->entry->elements; i++)
+        found |= tensor->codes8[i] == 1 || tensor->codes8[i] == 2 * largest;
     return found || !largest ? SV_OK : fail(r, SV_BAD_FILE, "a level as large as the largest");
 }
 

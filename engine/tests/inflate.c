@@ -1,4 +1,4 @@
-/* inflate: of each frame of u32 size, u32 count and so many bytes, a line: the checksum of what it inflates to, or "no". */
+/* inflate: of each frame of u32 size, u32 count and `size` bytes, a line: the checksum of their `count` bytes, or "no". */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* read: for each path on a line of its own, reads the file and unpacks all its tensors; a line with the status and text. */
+/* read: of each path on a line, reads the file and unpacks all its tensors; a line with the status and text. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

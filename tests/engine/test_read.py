@@ -30,8 +30,8 @@ from sottovoce.zoo import shipped
 Compiled = Callable[..., Path]
 OK, BAD_FILE, UNSUPPORTED = 0, 2, 3
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-JSON = ("src/common.c", "src/decimal.c", "src/json.c")
-READER = (*JSON, *(f"src/{name}.c" for name in "codes entry file graph inflate meta rans tensor".split()))
+JSON = ("src/common.c", "src/decimal.c", "src/json.c", "src/names.c")
+READER = (*JSON, *(f"src/{name}.c" for name in "codes entry file graph inflate meta operations rans tensor".split()))
 WINDOWS = {"hamming", "hann_sqrt", "rect"}
 
 
