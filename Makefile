@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 THREADS ?= 1
+ENGINE := engine/CMakeLists.txt $(shell find engine/include engine/src engine/python -type f)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install develop demo test chromium check bench full-runs full-runs-status full-results clean
@@ -13,7 +14,7 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 # torch first and by its exact version: a bare name or a range would draw the largest build there is.
-$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
+$(VENV)/installed: pyproject.toml constraints.txt $(ENGINE) | $(VENV)/bin/pip
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) -e '.[train,onnx]'
 	touch $@

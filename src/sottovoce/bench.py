@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.file import load, read_bytes
-from sottovoce.artefact.stored import Dense
+from sottovoce.artefact.stored import Dense, Stored
 from sottovoce.errors import SottovoceError
 from sottovoce.runtime.engine import CompiledSession
 from sottovoce.runtime.session import Session
@@ -57,7 +57,8 @@ def measure(path: Path, seconds: float, rounds: int) -> dict[str, Any]:
 
 
 def _times(path: Path, seconds: float, rounds: int) -> dict[str, Any]:
-    model, rows = Session(_artefact(path)), {}
+    model = Session(_artefact(path))
+    rows: dict[str, dict[str, Any]] = {}
     runners = {}
     for kind in KINDS:
         try:
@@ -115,7 +116,7 @@ def _of_onnx(artefact: Artefact, session: AnySession, int8: bool, seconds: float
     from sottovoce.export.int8 import in_int8
     from sottovoce.export.onnx import export_onnx, recognizes
 
-    tensors = {name: Dense(stored.to_array()) for name, stored in artefact.tensors.items()}
+    tensors: dict[str, Stored] = {name: Dense(stored.to_array()) for name, stored in artefact.tensors.items()}
     data = export_onnx(Artefact(artefact.graph, tensors, artefact.meta))
     model = opened(data := in_int8(data, INT8, signed=True) if int8 else data)
     first, *others = model.get_inputs()
