@@ -17,12 +17,15 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parents[1] / "tests" / "artefact"))
 
-from artefacts import aligned, closed, opened, wire  # noqa: E402
+import numpy as np  # noqa: E402
+from artefacts import aligned, closed, codebook, opened, sparse, wire  # noqa: E402
 from test_file import CHANNEL_LIES, CONVOLUTION_LIES, LIES, MODELS, STORED  # noqa: E402
 
+from sottovoce.artefact import Artefact  # noqa: E402
 from sottovoce.artefact.file import PREAMBLE, encode  # noqa: E402
 from sottovoce.artefact.graph import OPS  # noqa: E402
 from sottovoce.artefact.records import META, RANGES  # noqa: E402
+from sottovoce.artefact.stored import Codebook, Dense, Stored  # noqa: E402
 
 KEYS = ["graph", "tensors", "meta", "inputs", "outputs", "nodes", "form", "shape", "bytes", "crc32", "type", "values",
         "bits", "largest", "axis", "planes", "dense", "sparse", "codebook", "levels", "float32", "float16", "window",
@@ -37,11 +40,29 @@ def loose(data: bytes) -> bytes:
     return json.dumps(header, separators=(",", ":")).encode() + b"\0" + data[aligned(PREAMBLE.size + stored) :]
 
 
+def rare() -> dict[str, Stored]:
+    """What small tensors of the tests have not: planes, low bits, classes."""
+    random = np.random.default_rng(0)
+    uneven = codebook(random, (100, 120), 3)
+    keep = np.outer(random.random(100) > 0.8, random.random(120) > 0.7)
+    return {
+        "planes": Dense(random.standard_normal(256).astype(np.float32)),
+        "planes of halves": Dense(random.standard_normal(300).astype(np.float16)),
+        "sparse planes": sparse(random, (16, 32)),
+        "low bits": codebook(random, (8, 9), 300),
+        "classes": Codebook(uneven.codes * keep, uneven.table),
+        "neighbours": Codebook(np.repeat(random.integers(0, 3, (30, 8)), 8, 1).astype(np.uint8), uneven.table),
+    }
+
+
 def good() -> Iterator[tuple[str, bytes]]:
     for name, make in MODELS.items():
         yield f"model {name}", encode(make())
-    for name, stored in STORED.items():
+    for name, stored in {**STORED, **rare()}.items():
         yield f"form {name}", encode(wire(w=stored))
+    meta = {"name": "a", "config": {"x": [1.5, None]}, "parameters": 3, "not_compressed": {"b": "a bias"},
+            "rows": [{"stage": "01-prune"}], "removed": {"w": [[3, 4], [3, 2]], "v": [[1], None]}, "folded": ["b"]}
+    yield "meta", encode(Artefact(wire().graph, {}, meta))
 
 
 def bad() -> Iterator[tuple[str, bytes]]:
@@ -74,6 +95,7 @@ def main(program: str) -> None:
     for old in (HERE / "corpus").glob("*"):
         old.unlink()
     inputs = {name: loose(data) for name, data in {**dict(good()), **chosen}.items()}
+    inputs["texts"] = inputs["meta"].replace(b'"a"', '"\\u00e4\\ud83d\\ude00\\n ü漢😀"'.encode())
     inputs["file"] = encode(MODELS["samples"]())
     for name, content in inputs.items():
         if len(content) <= LARGEST:

@@ -246,15 +246,18 @@ static sv_status read_all(parser *p)
 
 sv_status sv_parse_json(const sv_json **value, char *text, size_t size, sv_pool *pool, sv_failure *failure)
 {
-    size_t values = 2;                   /* no fewer than there are: each but the first comes after one of these */
-    for (size_t i = 0; i < size; i++) values += text[i] == ',' || text[i] == ':' || text[i] == '[' || text[i] == '{';
+    size_t values = 2, keys = 1;         /* no fewer than there are: each but the first comes after one of these */
+    for (size_t i = 0; i < size; i++) {
+        keys += text[i] == ':';
+        values += text[i] == ',' || text[i] == ':' || text[i] == '[' || text[i] == '{';
+    }
     parser p = {text, text, text + size, NULL, 0, NULL, failure};
     for (size_t i = 0, length; i < size; i += length) {
         length = sv_character((const uint8_t *)text + i, size - i);
         if (!length) return sv_fail(failure, SV_BAD_FILE, "header: not JSON: not UTF-8 at byte %zu", i);
     }
     p.values = sv_take(pool, values, sizeof *p.values);
-    p.keys = sv_take(pool, values / 2 + 1, sizeof *p.keys);
+    p.keys = sv_take(pool, keys, sizeof *p.keys);
     if (!p.values || !p.keys || values >= NONE)
         return sv_fail(failure, SV_NO_MEMORY, "header: no memory for %zu values", values);
     *value = p.values;
