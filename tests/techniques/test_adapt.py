@@ -1,5 +1,6 @@
 """Adaptation to speakers without transcripts: to each anew, the gates alone, and the model stays as it came."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,7 +127,8 @@ def test_what_cannot_be_adapted_is_refused(stage: Adapt, task: Any, message: str
         noted(stage, network(), task)
 
 
-@pytest.mark.parametrize("settings", [{"passes": 0}, {"lr": 0.0}, {"least_seconds": -1.0}])
+@pytest.mark.parametrize("settings", [{"passes": 0}, {"lr": 0.0}, {"least_seconds": -1.0},
+                                      {"checkpoint": Path("a"), "labels": "decoded"}])
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         Adapt(**settings)

@@ -67,6 +67,8 @@ class Adapt:
             raise ValueError(f"least_seconds must be a number, 0 or more, got {self.least_seconds}")
         if self.passes < 1:
             raise ValueError(f"passes must be at least 1, got {self.passes}")
+        if self.checkpoint is not None and self.labels == "decoded":
+            raise ValueError(f'checkpoint: expected one for labels "teacher" only, got {self.checkpoint}')
         _ = self.schedule        # refuses what it cannot run
 
     @property
