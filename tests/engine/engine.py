@@ -38,7 +38,8 @@ class Engine:
 
     def __init__(self, library: Path) -> None:
         self.c = ctypes.CDLL(str(library))
-        self.c.sv_query.restype, self.c.sv_error.restype, self.c.sv_outputs.restype = Info, ctypes.c_char_p, ctypes.c_size_t
+        self.c.sv_query.restype, self.c.sv_error.restype = Info, ctypes.c_char_p
+        self.c.sv_outputs.restype = ctypes.c_size_t
 
     def open(self, file: bytes, precision: int = FLOAT32, instructions: int = 0) -> "Model":
         return Model(self.c, file, Options(precision, instructions))
@@ -70,7 +71,8 @@ class Running:
             raise EngineError(status, text.value.decode())
 
     def give(self, number: int, samples: Array) -> None:
-        self._check(self.c.sv_give(self.handle, ctypes.c_uint32(number), _floats(samples), ctypes.c_size_t(len(samples))))
+        count = ctypes.c_size_t(len(samples))
+        self._check(self.c.sv_give(self.handle, ctypes.c_uint32(number), _floats(samples), count))
 
     def step(self, samples: Array) -> Array:
         out = np.full(len(samples), np.nan, np.float32)
