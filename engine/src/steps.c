@@ -50,11 +50,13 @@ static uint32_t next_column(const sv_nonzeros *list, const rest *left)
     return first;
 }
 
-/* A window begins at the first column that any row has left: whoever lags behind leads, others run ahead as far as they see. */
+/* A window begins at the first column that any row has left, or just before: whoever lags behind leads, the others run
+ * ahead as far as they see. It is aligned to a quarter of its size, so that loads of it are in most vectors. */
 static void sparse_slice(writer *to, const sv_nonzeros *list, const uint32_t *order, uint32_t slice, uint32_t window)
 {
     rest left = rest_of(list, order, slice);
     for (uint32_t first; (first = next_column(list, &left)) != UINT32_MAX; to->steps++) {
+        first -= first % (window / 4);
         if (to->windows) to->windows[to->steps] = (uint16_t)first;
         for (uint32_t i = 0; i < left.rows; i++)
             for (uint32_t k = 0; k < 4 && left.at[i] < left.end[i]; k++, left.at[i]++) {
@@ -70,6 +72,7 @@ static void block_slice(writer *to, const sv_nonzeros *list, uint32_t slice, uin
 {
     rest left = rest_of(list, NULL, slice);
     for (uint32_t first; (first = next_column(list, &left)) != UINT32_MAX; to->steps++) {
+        first -= first % (window / 4);
         if (to->windows) to->windows[to->steps] = (uint16_t)first;
         for (uint32_t k = 0; k < 4; k++) {
             uint32_t column = next_column(list, &left);
@@ -104,22 +107,23 @@ static void write_steps(writer *to, uint32_t *begin, sv_layout layout, const sv_
     if (begin) begin[slices] = to->steps;
 }
 
-/* Rows by their number of nonzeros, greatest first: those of a slice should be done at the same time. */
+/* Rows of a band by their number of nonzeros, greatest first: those of a slice should be done at the same time. */
 static int fuller_first(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x < y) - (x > y);
 }
 
-static uint32_t *order_rows(const sv_nonzeros *list, sv_pool *pool)
+static uint32_t *order_rows(const sv_nonzeros *list)
 {
     uint64_t *keys = malloc(list->rows * sizeof *keys);
-    uint32_t *order = keys ? sv_take(pool, list->rows, sizeof *order) : NULL;
+    uint32_t *order = keys ? malloc(list->rows * sizeof *order) : NULL;
     if (order) {
         for (uint32_t r = 0; r < list->rows; r++)
             keys[r] = (uint64_t)(list->begin[r + 1] - list->begin[r]) << 32 | (UINT32_MAX - r);
-        qsort(keys, list->rows, sizeof *keys, fuller_first);
-        for (uint32_t r = 0; r < list->rows; r++) order[r] = UINT32_MAX - (uint32_t)keys[r];
+        for (uint32_t band = 0; band < list->rows; band += SV_BAND)
+            qsort(keys + band, list->rows - band < SV_BAND ? list->rows - band : SV_BAND, sizeof *keys, fuller_first);
+        for (uint32_t i = 0; i < list->rows; i++) order[i] = UINT32_MAX - (uint32_t)keys[i];
     }
     free(keys);
     return order;
@@ -145,14 +149,14 @@ static void number_values(writer *to, sv_matrix *matrix, const sv_nonzeros *list
 }
 
 /* Scales and sums in the order of the rows as packed, with zeros up to a full slice. */
-static int lay_scales(sv_matrix *matrix, const sv_nonzeros *list, int zero, sv_pool *pool)
+static int lay_scales(sv_matrix *matrix, const sv_nonzeros *list, const uint32_t *order, int zero, sv_pool *pool)
 {
     size_t padded = ((size_t)list->rows + SV_SLICE - 1) / SV_SLICE * SV_SLICE;
     float *scales = sv_take(pool, padded, sizeof *scales);
     int32_t *sums = sv_take(pool, padded, sizeof *sums);
     if (!scales || !sums) return 0;
     for (uint32_t i = 0; i < list->rows; i++) {
-        uint32_t row = matrix->order ? matrix->order[i] : i;
+        uint32_t row = order ? order[i] : i;
         scales[i] = list->scale[row];
         for (uint32_t j = list->begin[row]; j < list->begin[row + 1]; j++) sums[i] += zero * (int32_t)list->value[j];
     }
@@ -161,37 +165,62 @@ static int lay_scales(sv_matrix *matrix, const sv_nonzeros *list, int zero, sv_p
     return 1;
 }
 
-int sv_lay_steps(sv_matrix *matrix, const sv_nonzeros *list, const sv_kernels *kernels, sv_pool *pool)
+/* The layout that costs least, and its steps. */
+static sv_layout choose_layout(const sv_nonzeros *list, const uint32_t *order, const sv_kernels *kernels, uint32_t *steps)
 {
     const float costs[] = {[SV_STEPS_DENSE] = kernels->dense, [SV_STEPS_BLOCK] = kernels->block,
                            [SV_STEPS_SPARSE] = kernels->sparse};
-    uint32_t *order = order_rows(list, pool), slices = (list->rows + SV_SLICE - 1) / SV_SLICE, steps = 0;
-    writer to = {0};
+    sv_layout chosen = SV_STEPS_DENSE;
     float least = 0;
-    if (!order) return 0;
     for (int layout = SV_STEPS_DENSE; layout <= SV_STEPS_SPARSE; layout++) {
         writer counted = {0};
         write_steps(&counted, NULL, (sv_layout)layout, list, order, kernels->window);
         float cost = costs[layout] * (float)counted.steps;
         if (layout == SV_STEPS_DENSE || cost < least) {
             least = cost;
-            matrix->layout = (sv_layout)layout;
-            steps = counted.steps;
+            chosen = (sv_layout)layout;
+            *steps = counted.steps;
         }
     }
-    int sparse = matrix->layout == SV_STEPS_SPARSE, dense = matrix->layout == SV_STEPS_DENSE;
-    matrix->order = sparse ? order : NULL;
+    return chosen;
+}
+
+static int lay_places(sv_matrix *matrix, const uint32_t *order, sv_pool *pool)
+{
+    uint16_t *places = sv_take(pool, matrix->rows, sizeof *places);
+    if (!places) return 0;
+    for (uint32_t i = 0; i < matrix->rows; i++) places[order[i]] = (uint16_t)(i % SV_BAND);
+    matrix->places = places;
+    return 1;
+}
+
+static int lay_ordered(sv_matrix *matrix, const sv_nonzeros *list, const uint32_t *order, const sv_kernels *kernels,
+                       sv_pool *pool)
+{
+    uint32_t steps = 0, slices = (list->rows + SV_SLICE - 1) / SV_SLICE;
+    writer to = {0};
+    matrix->layout = choose_layout(list, order, kernels, &steps);
+    matrix->multiply = kernels->steps;
     number_values(&to, matrix, list);
     uint32_t *begin = sv_take(pool, (size_t)slices + 1, sizeof *begin);
-    to.values = sv_take(pool, steps, to.nibbles ? SV_STEP / 2 : SV_STEP);
-    if (!dense) to.windows = sv_take(pool, steps, sizeof *to.windows);
-    if (!dense) to.picks = sv_take(pool, steps, sparse ? SV_STEP : 4);
-    if (!begin || !to.values || (!dense && (!to.windows || !to.picks))) return 0;
-    write_steps(&to, begin, matrix->layout, list, order, kernels->window);
     matrix->begin = begin;
-    matrix->windows = to.windows;
-    matrix->picks = to.picks;
-    matrix->values = to.values;
-    matrix->multiply = kernels->steps;
-    return lay_scales(matrix, list, kernels->zero, pool);
+    matrix->values = to.values = sv_take(pool, steps, to.nibbles ? SV_STEP / 2 : SV_STEP);
+    if (!begin || !to.values) return 0;
+    if (matrix->layout != SV_STEPS_DENSE) {
+        matrix->windows = to.windows = sv_take(pool, steps, sizeof *to.windows);
+        matrix->picks = to.picks = sv_take(pool, steps, matrix->layout == SV_STEPS_SPARSE ? SV_STEP : 4);
+        if (!to.windows || !to.picks) return 0;
+    }
+    write_steps(&to, begin, matrix->layout, list, order, kernels->window);
+    int sorted = matrix->layout == SV_STEPS_SPARSE;
+    return lay_scales(matrix, list, sorted ? order : NULL, kernels->zero, pool)
+           && (!sorted || lay_places(matrix, order, pool));
+}
+
+int sv_lay_steps(sv_matrix *matrix, const sv_nonzeros *list, const sv_kernels *kernels, sv_pool *pool)
+{
+    uint32_t *order = order_rows(list);
+    int laid = order && lay_ordered(matrix, list, order, kernels, pool);
+    free(order);
+    return laid;
 }

@@ -37,6 +37,9 @@ const sv_kernels *sv_kernels_for(sv_machine machine)
     switch (machine.instructions) {
 #if defined(__x86_64__)
     case SV_AVX512: return &sv_avx512_kernels;
+    case SV_AVX2: return &sv_avx2_kernels;
+#elif defined(__aarch64__)
+    case SV_NEON: return &sv_neon_kernels;
 #endif
     default: return &sv_portable_kernels;
     }

@@ -89,7 +89,7 @@ int main(int argc, char **argv)
     size_t count = columns * (positions + 1);
     float *x = malloc(count * 4), *y = malloc(rows * positions * 4);
     for (size_t i = 0; i < count; i++) x[i] = (float)normal();
-    sv_vector vector = {.codes = malloc(sv_codes_bytes(count))};
+    sv_vector vector = {.codes = aligned_alloc(64, (sv_codes_bytes(count) + 63) / 64 * 64)};
     for (size_t round = 0; round < sizeof rounds / sizeof *rounds; round++) {
         const float dear = 1e9f;
         sv_nonzeros list = drawn(rows, columns, rounds[round].density, rounds[round].skew, rounds[round].together, rounds[round].values);

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from engine.kernels import AVX2, AVX512, FLOAT32, INT8, INT16, NAMES, NEON, PORTABLE, Floats, Matrix, multiply
+from kernels import AVX2, AVX512, FLOAT32, INT8, INT16, NAMES, NEON, PORTABLE, Floats, Matrix, multiply
 
 KINDS = ("floats", "table2", "table16", "table17", "table256", "table300", "levels", "levels8")
 SHAPES = ((1, 1), (3, 5), (16, 4), (17, 63), (40, 129), (161, 300), (100, 1000), (4096, 128))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from engine.kernels import AVX2, AVX512, NAMES, NEON, PORTABLE, Floats, compute
+from kernels import AVX2, AVX512, NAMES, NEON, PORTABLE, Floats, compute
 
 INSTRUCTIONS = pytest.mark.parametrize("instructions", (PORTABLE, AVX2, AVX512, NEON), ids=NAMES.get)
 WIDE = np.concatenate([np.linspace(-110, 100, 20001), np.geomspace(1e-45, 3e38, 999), -np.geomspace(1e-45, 3e38, 999),

@@ -11,8 +11,6 @@
 #define MULTIPLY_ADD(a, b, c) ((reals)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #include "functions.h"
 
-#define WINDOW 256
-
 /* The 64 values of a step. */
 INLINE __m512i values_at(const sv_matrix *matrix, size_t step, int nibbles, __m512i table)
 {
@@ -27,6 +25,7 @@ INLINE __m512i values_at(const sv_matrix *matrix, size_t step, int nibbles, __m5
 /* Which columns of its window a step picks: 64 bytes. */
 INLINE __m512i picks_at(const sv_matrix *matrix, size_t step, sv_layout layout)
 {
+    if (layout == SV_STEPS_DENSE) return _mm512_setzero_si512();
     if (layout == SV_STEPS_SPARSE) return _mm512_loadu_si512(matrix->picks + step * SV_STEP);
     int32_t four;
     memcpy(&four, matrix->picks + step * 4, 4);
@@ -45,69 +44,64 @@ INLINE __m512i codes_at(const uint8_t *x, __m512i picks, sv_layout layout)
     return _mm512_mask_blend_epi8(_mm512_movepi8_mask(picks), low, high);
 }
 
-INLINE void finish(const sv_matrix *matrix, uint32_t slice, __m512i sums, float scale, const float *bias, int add, float *y)
+INLINE void finish(const sv_matrix *matrix, uint32_t slice, __m512i sums, float scale, float *products)
 {
-    int32_t stored[SV_SLICE];
-    _mm512_storeu_si512(stored, sums);
-    sv_finish(matrix, slice, stored, scale, bias, add, y);
+    __m512 scales = _mm512_mul_ps(_mm512_loadu_ps(matrix->scales + slice * SV_SLICE), _mm512_set1_ps(scale));
+    sums = _mm512_sub_epi32(sums, _mm512_loadu_si512(matrix->sums + slice * SV_SLICE));
+    _mm512_storeu_ps(products, _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales));
 }
 
-INLINE void steps_of(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                     const float *bias, int add, float *y, size_t y_stride, sv_layout layout, int nibbles)
+/* Where in x a step reads. */
+INLINE size_t place_of(const sv_matrix *matrix, size_t step, size_t first, sv_layout layout)
+{
+    return layout == SV_STEPS_DENSE ? 4 * (step - first) : matrix->windows[step];
+}
+
+INLINE __m512i add_step(__m512i sum, const sv_matrix *matrix, size_t step, size_t first, const uint8_t *x, __m512i table,
+                        sv_layout layout, int nibbles)
+{
+    __m512i values = values_at(matrix, step, nibbles, table), picks = picks_at(matrix, step, layout);
+    return _mm512_dpbusd_epi32(sum, codes_at(x + place_of(matrix, step, first, layout), picks, layout), values);
+}
+
+/* Four sums: they need not wait for each other. */
+INLINE void one_position(const sv_matrix *matrix, uint32_t slice, const uint8_t *x, float scale, float *products,
+                         sv_layout layout, int nibbles)
 {
     __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)matrix->table));
-    for (uint32_t slice = 0; slice * SV_SLICE < matrix->rows; slice++) {
-        size_t first = matrix->begin[slice], end = matrix->begin[slice + 1], p = 0;
-        for (; p < positions; p++) {
-            const uint8_t *x = (const uint8_t *)vector->codes + p * x_stride;
-            __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-            size_t step = first;
-            if (p + 4 <= positions) {
-                for (; step < end; step++) {
-                    __m512i values = values_at(matrix, step, nibbles, table);
-                    __m512i picks = layout == SV_STEPS_DENSE ? values : picks_at(matrix, step, layout);
-                    const uint8_t *from = x + (layout == SV_STEPS_DENSE ? 4 * (step - first) : matrix->windows[step]);
-                    for (int q = 0; q < 4; q++)
-                        sums[q] = _mm512_dpbusd_epi32(sums[q], codes_at(from + q * x_stride, picks, layout), values);
-                }
-                for (int q = 0; q < 4; q++)
-                    finish(matrix, slice, sums[q], vector->scale, bias, add, y + (p + q) * y_stride);
-                p += 3;
-                continue;
-            }
-            for (; step + 4 <= end; step += 4)
-                for (size_t q = step; q < step + 4; q++) {
-                    __m512i values = values_at(matrix, q, nibbles, table);
-                    __m512i picks = layout == SV_STEPS_DENSE ? values : picks_at(matrix, q, layout);
-                    const uint8_t *from = x + (layout == SV_STEPS_DENSE ? 4 * (q - first) : matrix->windows[q]);
-                    sums[q - step] = _mm512_dpbusd_epi32(sums[q - step], codes_at(from, picks, layout), values);
-                }
-            for (; step < end; step++) {
-                __m512i values = values_at(matrix, step, nibbles, table);
-                __m512i picks = layout == SV_STEPS_DENSE ? values : picks_at(matrix, step, layout);
-                const uint8_t *from = x + (layout == SV_STEPS_DENSE ? 4 * (step - first) : matrix->windows[step]);
-                sums[0] = _mm512_dpbusd_epi32(sums[0], codes_at(from, picks, layout), values);
-            }
-            __m512i sum = _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
-            finish(matrix, slice, sum, vector->scale, bias, add, y + p * y_stride);
-        }
+    __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+    size_t first = matrix->begin[slice], end = matrix->begin[slice + 1], step = first;
+    for (; step + 4 <= end; step += 4) {
+        a = add_step(a, matrix, step, first, x, table, layout, nibbles);
+        b = add_step(b, matrix, step + 1, first, x, table, layout, nibbles);
+        c = add_step(c, matrix, step + 2, first, x, table, layout, nibbles);
+        d = add_step(d, matrix, step + 3, first, x, table, layout, nibbles);
     }
+    for (; step < end; step++)
+        a = add_step(a, matrix, step, first, x, table, layout, nibbles);
+    finish(matrix, slice, _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d)), scale, products);
 }
 
-static void steps(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                  const float *bias, int add, float *y, size_t y_stride)
+INLINE void four_positions(const sv_matrix *matrix, uint32_t slice, const uint8_t *x, size_t x_stride, float scale,
+                           float *products, sv_layout layout, int nibbles)
 {
-#define STEPS(layout, nibbles) steps_of(matrix, vector, positions, x_stride, bias, add, y, y_stride, layout, nibbles)
-    switch (matrix->layout) {
-    case SV_STEPS_DENSE: if (matrix->nibbles) STEPS(SV_STEPS_DENSE, 1); else STEPS(SV_STEPS_DENSE, 0); break;
-    case SV_STEPS_BLOCK: if (matrix->nibbles) STEPS(SV_STEPS_BLOCK, 1); else STEPS(SV_STEPS_BLOCK, 0); break;
-    default: if (matrix->nibbles) STEPS(SV_STEPS_SPARSE, 1); else STEPS(SV_STEPS_SPARSE, 0);
+    __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)matrix->table));
+    __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+    size_t first = matrix->begin[slice], end = matrix->begin[slice + 1];
+    for (size_t step = first; step < end; step++) {
+        __m512i values = values_at(matrix, step, nibbles, table), picks = picks_at(matrix, step, layout);
+        const uint8_t *from = x + place_of(matrix, step, first, layout);
+        for (int q = 0; q < 4; q++)
+            sums[q] = _mm512_dpbusd_epi32(sums[q], codes_at(from + q * x_stride, picks, layout), values);
     }
+    for (int q = 0; q < 4; q++) finish(matrix, slice, sums[q], scale, products + q * SV_BAND);
 }
+
+#include "steps.h"
 
 const sv_kernels sv_avx512_kernels = {
     .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .columns = columns, .steps = steps,
-    .window = WINDOW, .zero = 128, .dense = 1, .block = 1.5f, .sparse = 2,
+    .window = 256, .zero = 128, .dense = 1, .block = 1.5f, .sparse = 2,
 };
 
 #if defined(__clang__)

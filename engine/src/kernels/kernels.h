@@ -5,6 +5,7 @@
 #include "../vector.h"
 
 #define SV_SLICE 16                      /* rows that are multiplied side by side */
+#define SV_BAND 1024                     /* rows among which the packed order may differ from that of y */
 #define SV_STEP 64                       /* products of 8 bits of one step: 4 for each row of a slice */
 #define SV_BEYOND 256                    /* bytes that may be read past the last code */
 
@@ -27,7 +28,7 @@ struct sv_matrix {
     sv_product *multiply;
     sv_layout layout;
     int nibbles;                         /* 4-bit codes of `table`, else values */
-    const uint32_t *order;               /* row of y for each row as packed; NULL: in order */
+    const uint16_t *places;              /* of each row its place among those of its band, as packed; NULL: in order */
     const float *scales;                 /* whole numbers only, for each row as packed, up to a full slice */
     const int32_t *sums;                 /* 128 times the sum of the row, likewise */
     const uint32_t *begin;               /* of each row its first nonzero, of each slice its first step; and the end */
@@ -73,17 +74,5 @@ typedef struct {
 } sv_nonzeros;
 
 int sv_lay_steps(sv_matrix *matrix, const sv_nonzeros *list, const sv_kernels *kernels, sv_pool *pool);  /* 0: no memory */
-
-/* The results of a slice from its sums of products of whole numbers. */
-static inline void sv_finish(const sv_matrix *matrix, uint32_t slice, const int32_t *sums, float scale,
-                             const float *bias, int add, float *y)
-{
-    uint32_t first = slice * SV_SLICE, rows = matrix->rows - first < SV_SLICE ? matrix->rows - first : SV_SLICE;
-    for (uint32_t i = 0; i < rows; i++) {
-        uint32_t row = matrix->order ? matrix->order[first + i] : first + i;
-        float product = (float)(sums[i] - matrix->sums[first + i]) * (matrix->scales[first + i] * scale);
-        y[row] = (add ? y[row] : bias ? bias[row] : 0.0f) + product;
-    }
-}
 
 #endif
