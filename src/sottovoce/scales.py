@@ -27,6 +27,7 @@ METRICS = {
     "dnsmos": Metric("DNSMOS", meaning="overall, 1 to 5"),
     "wer": Metric("WER", "%", 1, "word errors, 0 % is none", lower_is_better=True),
     "cer": Metric("CER", "%", 1, "character errors, 0 % is none", lower_is_better=True),
+    "fer": Metric("FER", "%", 1, "frames of wrong states, 0 % is none", lower_is_better=True),
     "per": Metric("PER", "%", 1, "phone errors, 0 % is none", lower_is_better=True),
 }
 

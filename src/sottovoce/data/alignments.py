@@ -9,7 +9,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from sottovoce.data.aligner import Aligned, Aligner
@@ -29,10 +31,9 @@ ALIGNED, LEFT_OUT, STATES = "aligned.jsonl", "left_out.csv", "states.json"
 NICE = 10                            # aligning gives way to other work
 
 Integers = NDArray[np.int64]
-Progress = Callable[[int, int, str], None]       # done, of how many, the last one
 
 
-def align(folder: Path, pool: Pool, workers: int, progress: Progress | None = None) -> None:
+def align(folder: Path, pool: Pool, workers: int) -> None:
     """Aligns the utterances of a pool that a folder does not have yet, each once; those of unknown words it leaves out.
 
     `workers` is the number of processes. It may be broken off at any time. Raises DataError where the folder cannot be
@@ -52,13 +53,13 @@ def align(folder: Path, pool: Pool, workers: int, progress: Progress | None = No
                            "without text")
     jobs = DataLoader(_Jobs(pool, waiting), batch_size=None, num_workers=min(workers, len(waiting)),
                       collate_fn=_as_it_is, worker_init_fn=_give_way)
-    for done, (identifier, found) in enumerate(jobs, 1):
+    console = Console(stderr=True)
+    shown = track(jobs, "aligning", len(waiting), console=console, transient=True, disable=not console.is_terminal)
+    for identifier, found in shown:
         if isinstance(found, str):
             kept.leave_out(identifier, found)
         else:
             kept.add(identifier, found)
-        if progress is not None:
-            progress(done, len(waiting), identifier)
 
 
 class Alignments:
@@ -88,8 +89,15 @@ class Alignments:
         """How likely each state is [states], natural logarithms; as if each came once more than it did."""
         return np.asarray(np.log((self.frames + 1) / (self.frames + 1).sum()))
 
-    def __contains__(self, utterance: str) -> bool:
-        return utterance in self._lines
+    @property
+    def left_out(self) -> Path:
+        """The file that says what could not be aligned, and why."""
+        return self.folder / LEFT_OUT
+
+    @cached_property
+    def clips(self) -> list[str]:
+        """The utterances, in the order in which they were aligned."""
+        return [*self._lines]
 
     def of(self, utterance: str) -> Integers:
         """The state of each frame [frames] of an utterance. Raises DataError where it is not aligned.
@@ -117,16 +125,16 @@ class Alignments:
 
 
 def kept_alignments(
-    folder: Path, pools: Sequence[Pool], kinds: Sequence[str], least: int, workers: int = 1,
-    progress: Progress | None = None,
+    folder: Path, pools: Sequence[Pool], kinds: Sequence[str], least: int, workers: int | None = None
 ) -> Alignments:
     """The alignments of a folder, made there where they are missing; the first pool is of the speech to train on.
 
     A senone with `least` frames in that has a state of its own; `kinds` [senones] says which phone it is in, and where.
+    `workers` is the number of processes that align, one a core if not given.
     Raises DataError for a folder of another training speech or another `least`, or a damaged one.
     """
     for pool in pools:
-        align(folder, pool, workers, progress)
+        align(folder, pool, (os.cpu_count() or 1) if workers is None else workers)
     clips = {cut.id for cut in pools[0].cuts}
     about = {"least": least, "clips": hashlib.sha256("\n".join(sorted(clips)).encode()).hexdigest()[:16]}
     path = folder / STATES

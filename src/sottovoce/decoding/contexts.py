@@ -9,9 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
-from sottovoce.decoding.graph import Arc, Spoken
 from sottovoce.decoding.hmms import ALONE, BEGINS, ENDS, FIRST, INNER, LAST, PLACES, Integers
+
+if TYPE_CHECKING:
+    from sottovoce.decoding.graph import Arc, Spoken  # which needs more to be installed
 
 Position = tuple[int, ...]           # left phone, phone and its place, the next one to be told
 END: Position = ()                   # of a word, where there may be silence
@@ -29,12 +32,12 @@ class Contexts:
         """How many there are for a graph: 0 is none, as it would be CTC's blank."""
         return 1 + len(PLACES) * self._silent
 
-    def placed(self, spoken: Spoken) -> Spoken:
+    def placed(self, spoken: "Spoken") -> "Spoken":
         """Words whose phones, from 1 up, are written with their places."""
         return [(word, [_symbol(code - 1, place) for code, place in zip(codes, _places(len(codes)), strict=True)])
                 for word, codes in spoken]
 
-    def topology(self, symbols: int, silent: Sequence[int]) -> Iterator[Arc]:
+    def topology(self, symbols: int, silent: Sequence[int]) -> Iterator["Arc"]:
         """From states in each frame to phones with their places. Of the labels `silent`, after words, nothing is heard.
 
         A phone is known by those beside it, and so a way through it ends where the next one is known. That one is said

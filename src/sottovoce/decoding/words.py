@@ -30,21 +30,25 @@ class WordDecoder:
 
         Ways stay open that are less than `beam` worse than the best, `active` of them at most.
         """
-        self.vocabulary, self._graph, self._scale = vocabulary, graph, scale
+        self.vocabulary, self.graph, self._scale = vocabulary, graph, scale
         self._options = FasterDecoderOptions(beam=beam, max_active=active)
 
     def words(self, log_probabilities: ArrayLike) -> list[str]:
         """The words of [frames, symbols]; none of no frames."""
+        return self.path(log_probabilities)[1]
+
+    def path(self, log_probabilities: ArrayLike) -> tuple[list[int], list[str]]:
+        """The symbol of each frame and the words of [frames, symbols]; none where no way was found."""
         frames = np.asarray(log_probabilities, np.float32) * np.float32(self._scale)
         if not len(frames):
-            return []
-        decoder = FasterDecoder(self._graph, self._options)
+            return [], []
+        decoder = FasterDecoder(self.graph, self._options)
         decoder.decode(DecodableCtc(frames))
         found, best = decoder.get_best_path()
         if not found:
-            return []
-        _, _, labels, _ = get_linear_symbol_sequence(best)
-        return [self.vocabulary[label - 1] for label in labels]
+            return [], []
+        _, heard, labels, _ = get_linear_symbol_sequence(best)
+        return [label - 1 for label in heard], [self.vocabulary[label - 1] for label in labels]
 
 
 def kept_graph(

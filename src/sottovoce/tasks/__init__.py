@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from sottovoce.data.batches import Batch
+from sottovoce.tasks.acoustic import Acoustic
 from sottovoce.tasks.enhance import Enhance
 from sottovoce.tasks.extract import Extract
 from sottovoce.tasks.lists import Split
@@ -79,6 +80,7 @@ class Task(Protocol):
 
 
 TASKS: dict[str, type] = {
+    "acoustic": Acoustic,
     "enhance": Enhance,
     "extract": Extract,
     "recognize": Recognize,
