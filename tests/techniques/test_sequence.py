@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.data.batches import Batch
+from sottovoce.data.rows import Span
 from sottovoce.decoding.alternatives import LatticeDecoder
 from sottovoce.decoding.lattices import Lattice
 from sottovoce.decoding.paths import OBJECTIVES, Paths
 from sottovoce.decoding.phones import PhoneGraph
 from sottovoce.errors import RecipeError
-from sottovoce.techniques.sequence import SequenceTraining, Span, won
+from sottovoce.techniques.sequence import SequenceTraining, won
 from sottovoce.training import Schedule, fit
 
 STATES, FRAMES, WIDTH = 4, 9, 3

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import quote
 
 import torch
@@ -21,17 +21,22 @@ from sottovoce.training import forward
 TOLD = 10                # parts of the fit that the ledger has the objective of
 
 
-class Span(NamedTuple):
-    """Where an utterance is in a batch of rows that were joined of several."""
+class Span(Protocol):
+    """Where an utterance is in a batch."""
 
-    utterance: str
-    row: int
-    first: int           # frame
-    states: States       # that are right [frames]
+    @property
+    def utterance(self) -> str:
+        """Its name, the same in every batch."""
+        ...
+
+    @property
+    def states(self) -> States:
+        """The right ones [frames]."""
+        ...
 
     def of(self, outputs: Tensor) -> Tensor:
         """Its frames [frames, states] of outputs [batch, frames, states]."""
-        return outputs[self.row, self.first : self.first + len(self.states)]
+        ...
 
 
 class Alternatives(Protocol):
