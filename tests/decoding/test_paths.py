@@ -140,6 +140,15 @@ def test_a_narrower_beam_keeps_fewer_ways_and_the_best() -> None:
     assert set(enumerate(best[0])) <= set(zip(kept.frame.tolist(), kept.state.tolist(), strict=True))
 
 
+def test_of_too_much_a_narrower_search_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sottovoce.decoding.alternatives.MOST", 4)
+    search = LatticeDecoder(graph(1), beam=4.0, lattice_beam=4.0)
+    few = search.lattice(drawn(1)[0])
+    monkeypatch.undo()
+    every = search.lattice(drawn(1)[0])
+    assert few is not None and every is not None and few.target.max() <= 4 * FRAMES < every.target.max()
+
+
 @pytest.mark.parametrize("frames", [0, 1])
 def test_nothing_is_found_where_no_way_is_as_long(frames: int) -> None:
     shortest = kaldifst.compile("0 1 1 0\n1 2 2 0\n2 2 2 0\n2\n")
