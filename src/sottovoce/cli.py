@@ -231,7 +231,7 @@ def transcribe(
     inputs: Annotated[list[Path], typer.Argument(help="files or folders, or one CSV list: audio[,output]")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="a file for one input, else a folder")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="a .sotto file or a shipped model")] = "model.sotto",
-    words: Annotated[Path | None, typer.Option(help="folder of a recipe's decoder, to find words from phones")] = None,
+    words: Annotated[Path | None, typer.Option(help="folder of a recipe's decoder, to find words by")] = None,
     engine: Engine = None,
     precision: InPrecision = "float32",
 ) -> None:
@@ -262,15 +262,19 @@ def transcribe(
 def _finder(folder: Path, session: "AnySession") -> "Finder":
     """What finds words by the graph of a folder, weighed as where the model was scored."""
     try:
-        from sottovoce.decoding.words import WordDecoder, finished_graph
+        from sottovoce.decoding.words import WordDecoder, finished_graph, finished_hybrid
     except ImportError as error:
         needed = "finding words needs: pip install 'sottovoce[recognition]'"
         raise SottovoceError(f"{error.name} is not installed; {needed}") from None
-    graph, vocabulary = finished_graph(folder, session.meta.get("symbols", []))
+    log_priors = None
+    if isinstance(states := session.meta.get("states"), str):
+        graph, vocabulary, log_priors = finished_hybrid(folder, states)
+    else:
+        graph, vocabulary = finished_graph(folder, session.meta.get("symbols", []))
     scale = session.meta.get("scale", 1.0)
     if not isinstance(scale, int | float) or not scale > 0:
         raise FormatError(f"model: expected a scale above 0 of its log probabilities, got {scale!r}")
-    return WordDecoder(graph, vocabulary, scale).words
+    return WordDecoder(graph, vocabulary, scale, log_priors=log_priors).words
 
 
 def _session(model: str, command: str, engine: EngineName | None, precision: Precision) -> "AnySession":

@@ -155,6 +155,7 @@ TRIED = {                    # task -> what is done with its model
     "enhance": "enhance YOUR.wav -o enhanced.wav",
     "extract": "extract MIXTURE.wav --enrol VOICE.wav -o voice.wav",
     "recognize": "transcribe YOUR.wav",
+    "acoustic": "transcribe YOUR.wav --words FOLDER",
 }
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import kaldifst
 import numpy as np
 import pytest
 import soundfile as sf
@@ -127,3 +128,25 @@ def test_a_list_comes_alone(sottovoce: Callable, recognizer: Path) -> None:
     outcome = sottovoce("transcribe", "list.csv", "a.wav", "-m", recognizer)
     expected = "transcribe: expected list.csv alone, got other inputs beside it"
     assert (outcome.status, outcome.complaints) == (2, [expected])
+
+
+def test_states_of_phones_are_made_words_by_a_graph_of_them(
+    sottovoce: Callable, audio: Path, tmp_path: Path
+) -> None:
+    path, folder = tmp_path / "acoustic.sotto", tmp_path / "graph"
+    model = toy.built("hdnn", {"states": 7, "hidden": 4, "layers": 2})
+    save(pack(model, {"task": "acoustic", "sample_rate": RATE, "states": "abc", "scale": 0.5}), path)
+    folder.mkdir()
+    arcs = [f"{'0 1' if state == 1 else '1 1'} {state} {3 if state == 1 else 0} 0" for state in range(1, 8)]
+    kaldifst.compile("\n".join([*arcs, "1 0", ""])).write(str(folder / "graph.fst"))
+    about = {"symbols": "abc", "vocabulary": ["<s>", "</s>", "hello"], "log_priors": [-9.0, *[0.0] * 6]}
+    (folder / "graph.json").write_text(json.dumps(about))
+    said = sottovoce("transcribe", audio, "--words", folder, "-m", path, "--engine", "numpy")
+    assert (said.status, said.err, said.out) == (0, "", f"{audio}: hello\n")
+    without = sottovoce("transcribe", audio, "-m", path, "--engine", "numpy")
+    expected = "model: expected a decoder's folder, to find words by in states, got none"
+    assert (without.status, without.complaints) == (2, [expected])
+    (folder / "graph.json").write_text(json.dumps({**about, "symbols": "abd"}))
+    other = sottovoce("transcribe", audio, "--words", folder, "-m", path, "--engine", "numpy")
+    expected = f"{folder}: expected a graph of the states abc of the model, got one of others"
+    assert (other.status, other.complaints) == (2, [expected])

@@ -21,6 +21,15 @@ END: Position = ()                   # of a word, where there may be silence
 
 
 @dataclass(frozen=True)
+class States:
+    """The tied states that a model gives probabilities of."""
+
+    digest: str                      # by which they are known
+    contexts: "Contexts"
+    log_priors: Sequence[float]      # how likely each is [states], natural logarithms
+
+
+@dataclass(frozen=True)
 class Contexts:
     """The states that phones are made of, by what is beside them."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce.errors import DataError, FormatError
+from sottovoce.errors import DataError, FormatError, SottovoceError
 from sottovoce.files import write_text
 from sottovoce.runtime.audio import blocks_of, reading
 from sottovoce.runtime.blocks import resampled
@@ -54,19 +54,25 @@ def text_of(codes: Iterable[int], symbols: Sequence[str]) -> str:
 class Transcriber:
     """Says what is said in files, by a session that gives log probabilities of the symbols that its file names.
 
-    Without `words`, which finds words in these, the text is that of the best symbols. Raises FormatError for a model
-    without symbols, or with another number of them than its output has.
+    Without `words`, which finds words in these, the text is that of the best symbols. A model of states of phones,
+    which are no text, needs it: raises SottovoceError where it is not there. Raises FormatError for a model without
+    symbols, or with another number of them than its output has.
     """
 
     def __init__(self, session: AnySession, progress: Progress | None = None, words: Finder | None = None) -> None:
         self.session, self.progress, self.words = session, progress, words
+        self.symbols: list[str] = []
+        if session.features and isinstance(session.meta.get("states"), str):
+            if words is None:
+                raise SottovoceError("model: expected a decoder's folder, to find words by in states, got none")
+            return
         shape = session.run(np.zeros(1, np.float32)).shape
         symbols = session.meta.get("symbols")
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
             raise FormatError(f"model: expected the symbols that it gives probabilities of, got {symbols!r}")
         if not session.features or shape[1:] != (len(symbols),):
             raise FormatError(f"model: expected [frames, {len(symbols)}], as it has symbols, got {list(shape)}")
-        self.symbols: list[str] = symbols
+        self.symbols = symbols
 
     def transcribed(self, source: Path) -> Result:
         """What is said in an audio file, its channels mixed to one. Raises DataError if it cannot be used."""

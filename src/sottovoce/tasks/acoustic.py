@@ -19,7 +19,7 @@ from sottovoce.data.batches import Batch, numbered_batches
 from sottovoce.data.pool import RATE, Pool
 from sottovoce.data.rows import NONE, Joined, Row, Span, rows_of
 from sottovoce.data.vocabulary import PHONES, Phones, hmms
-from sottovoce.decoding.contexts import Contexts
+from sottovoce.decoding.contexts import Contexts, States
 from sottovoce.decoding.hmms import Hmms, read_hmms
 from sottovoce.decoding.phones import PhoneGraph
 from sottovoce.errors import RecipeError
@@ -44,7 +44,8 @@ class StateDecoder(Decoder):
         """It at work, for the states of alignments; raises RecipeError where it is not installed."""
         phones, silence = definition.of(PHONES)
         contexts = Contexts(alignments.state_of[phones], alignments.state_of[silence])
-        return self.ready(alignments.names, contexts)
+        log_priors = alignments.log_priors.tolist()
+        return self._ready(States(alignments.digest, contexts, log_priors), log_priors)
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Acoustic:
 
         Raises RecipeError where the recipe has no decoder.
         """
-        states, _ = self._search.path(log_probabilities - self.log_priors)
+        states, _ = self._search.path(log_probabilities)
         return np.array(states or [NONE] * len(log_probabilities))
 
     @property
@@ -203,7 +204,7 @@ class Acoustic:
         right = (heard.argmax(-1) == states[: len(heard)]).sum()
         rates: dict[str, float] = {"fer": Rate(len(states) - right, len(states))}
         if self.words is not None:
-            words, said = self.words.words(heard - self.log_priors), self.aligned.text(clip)
+            words, said = self.words.words(heard), self.aligned.text(clip)
             rates["wer"] = error_rate("wer", " ".join(words), said)
             rates["per"] = error_rate("per", _in_phones(words), _in_phones(said.split()))
         return rates

@@ -23,7 +23,7 @@ from sottovoce.runtime.transcribe import greedy, text_of
 from sottovoce.tasks.lists import Array, Corpus, Split, check_loading
 
 if TYPE_CHECKING:
-    from sottovoce.decoding.contexts import Contexts
+    from sottovoce.decoding.contexts import States
     from sottovoce.decoding.words import WordDecoder
 
 
@@ -57,18 +57,18 @@ class Decoder:
         if not (self.scale > 0 and self.beam > 0):
             raise ValueError(f"scale and beam must be above 0, got {self.scale} and {self.beam}")
 
-    def ready(self, symbols: Sequence[str], contexts: "Contexts | None" = None) -> "WordDecoder":
-        """It at work, with its graph; raises RecipeError where it is not installed.
+    def ready(self, symbols: Sequence[str]) -> "WordDecoder":
+        """It at work, with its graph; raises RecipeError where it is not installed."""
+        return self._ready(symbols, None)
 
-        With contexts the symbols are the states of phones in them.
-        """
+    def _ready(self, symbols: "Sequence[str] | States", log_priors: Sequence[float] | None) -> "WordDecoder":
         try:
             from sottovoce.decoding.words import WordDecoder, kept_graph
         except ImportError as error:
             needed = "finding words needs: pip install 'sottovoce[recognition]'"
             raise RecipeError(f"task: decoder: {error.name} is not installed; {needed}") from None
-        graph, words = kept_graph(self.graph, symbols, spoken(), trigrams(), self.words, self.ngrams, contexts)
-        return WordDecoder(graph, words, self.scale, self.beam, self.active)
+        graph, words = kept_graph(self.graph, symbols, spoken(), trigrams(), self.words, self.ngrams)
+        return WordDecoder(graph, words, self.scale, self.beam, self.active, log_priors)
 
 
 @dataclass(frozen=True)
