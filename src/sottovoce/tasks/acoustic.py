@@ -140,9 +140,10 @@ class Acoustic:
 
     def alternatives(self, beam: float, lattice_beam: float) -> "LatticeDecoder":
         """A search in the decoding graph. Raises RecipeError where the recipe has none."""
+        graph = self._search.graph
         from sottovoce.decoding.alternatives import LatticeDecoder
 
-        return LatticeDecoder(self._search.graph, beam, lattice_beam)
+        return LatticeDecoder(graph, beam, lattice_beam)
 
     def anything(self) -> PhoneGraph:
         """All that could be said in phones, as often as they follow each other in what is trained on."""
