@@ -44,7 +44,8 @@ sv_status sv_make_fft(const sv_fft **fft, uint32_t n, sv_pool *pool, sv_failure 
 
 size_t sv_fft_scratch(const sv_fft *fft) { return 4 * (size_t)fft->m; }
 
-/* The stage of radix 4: y[q + s (4 j + k)] = w^(j k) sum over r of x[q + s (j + r n / 4)] (-i)^(r k), w = exp(-2 pi i / n). */
+/* The stage of radix 4, with w = exp(-2 pi i / n):
+ * y[q + s (4 j + k)] = w^(j k) sum over r of x[q + s (j + r n / 4)] (-i)^(r k). */
 static void by_four(const sv_fft *fft, uint32_t n, uint32_t s, const float *restrict xr, const float *restrict xi,
                     float *restrict yr, float *restrict yi) {
     size_t quarter = (size_t)n / 4 * s;
@@ -84,7 +85,8 @@ static void by_any(const sv_fft *fft, uint32_t n, uint32_t s, uint32_t p, const 
                 /* w^(j k) exp(-2 pi i r k / p), both as a power of the m-th root. */
                 size_t turn = ((size_t)j * k * s + (size_t)((uint64_t)r * k % p) * (fft->m / p)) % fft->m;
                 float c = fft->cosine[turn], d = fft->sine[turn];
-                const float *ar = xr + ((size_t)j + (size_t)r * part) * s, *ai = xi + ((size_t)j + (size_t)r * part) * s;
+                size_t from = ((size_t)j + (size_t)r * part) * s;
+                const float *ar = xr + from, *ai = xi + from;
                 for (size_t q = 0; q < s; q++) {
                     br[q] += ar[q] * c + ai[q] * d;
                     bi[q] += ai[q] * c - ar[q] * d;

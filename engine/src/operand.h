@@ -16,9 +16,10 @@ sv_status sv_take_past(sv_builder *builder, const sv_task *task, sv_past *past);
 
 /* Frame `t` of this block less `delay`, or NULL for one outside the waveform. */
 const float *sv_frame(const sv_past *past, const sv_work *work, size_t t, size_t delay);
-void sv_remember(const sv_past *past, const sv_work *work, size_t t);       /* once nothing at `t` needs the oldest any more */
+void sv_remember(const sv_past *past, const sv_work *work, size_t t);   /* instead of the oldest, of no use after t */
 
-/* Row t is [front + places + back][taps][channels], zeros at both ends; tap k is frame t + after - (taps - 1 - k) dilation. */
+/* Row t is [front + places + back][taps][channels], zeros at both ends. Tap k is that of the frame
+ * t + after - (taps - 1 - k) dilation. */
 struct sv_operand {
     uint32_t places, channels, taps, dilation, front, back;
     sv_past past;

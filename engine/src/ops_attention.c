@@ -59,7 +59,8 @@ static void run_attention(const sv_task *task, const sv_work *work) {
     float scale = 1 / sqrtf((float)size);
     make_distances(own, work, distances, sinusoids, before, after);
     for (size_t t = 0; t < frames; t++, y += channels) {
-        size_t first = t > before ? t - before : 0, end = frames - t > after ? t + after + 1 : frames, count = end - first;
+        size_t first = t > before ? t - before : 0, end = frames - t > after ? t + after + 1 : frames,
+            count = end - first;
         f->add(content, query + t * channels, own->content_bias, channels);
         f->add(positional, query + t * channels, own->position_bias, channels);
         for (size_t c = 0; c < channels; c += size) {
@@ -93,8 +94,10 @@ sv_status sv_attention_task(sv_builder *builder, sv_task *task) {
             return sv_misfit(builder, task, "expected queries, keys and values of as many channels and frames");
     }
     uint32_t channels = x->shape[0], heads = task->attributes->heads;
-    if (channels % heads || position->axes != 2 || position->shape[0] != channels || !position->elements || position->shape[1] % 2)
-        return sv_misfit(builder, task, "expected channels of %u heads alike, and a position for each, got %u", heads, channels);
+    if (channels % heads || position->axes != 2 || position->shape[0] != channels || !position->elements
+        || position->shape[1] % 2)
+        return sv_misfit(builder, task, "expected channels of %u heads alike, and a position for each, got %u", heads,
+                         channels);
     *own = (attention){.channels = channels, .heads = heads, .sinusoids = position->shape[1]};
     own->codes = (sv_codes_bytes(own->sinusoids) + 63) / 64 * 64;
     own->slowness = sv_take(builder->pool, own->sinusoids / 2, sizeof *own->slowness);
@@ -104,8 +107,10 @@ sv_status sv_attention_task(sv_builder *builder, sv_task *task) {
         return sv_no_memory(builder);
     for (uint32_t pair = 0; pair < own->sinusoids / 2; pair++)
         own->slowness[pair] = pow(10000, -2.0 * pair / own->sinusoids);
-    if (sv_floats(builder, task, 1, channels, &own->content_bias) || sv_floats(builder, task, 2, channels, &own->position_bias)
-        || sv_shape(builder, task, 1, &channels) || sv_take_layer(builder, task, 0, channels, own->sinusoids, &own->position))
+    if (sv_floats(builder, task, 1, channels, &own->content_bias)
+        || sv_floats(builder, task, 2, channels, &own->position_bias)
+        || sv_shape(builder, task, 1, &channels)
+        || sv_take_layer(builder, task, 0, channels, own->sinusoids, &own->position))
         return builder->failure->status;
     size_t fixed = (own->sinusoids + 2 * (size_t)channels) * sizeof(float) + own->codes;
     return sv_take_scratch(builder, task, x->clock, fixed, (1 + 2 * (size_t)channels) * sizeof(float));

@@ -31,8 +31,8 @@ sv_status sv_unary_task(sv_builder *builder, sv_task *task) {
 }
 
 static void run_affine(const sv_task *task, const sv_work *work) {
-    work->plan->functions->affine(sv_data(work, task->value), sv_data(work, task->inputs[0]), (float)task->attributes->scale,
-                                  (float)task->attributes->shift, elements(task, work));
+    work->plan->functions->affine(sv_data(work, task->value), sv_data(work, task->inputs[0]),
+                                  (float)task->attributes->scale, (float)task->attributes->shift, elements(task, work));
 }
 
 sv_status sv_affine_task(sv_builder *builder, sv_task *task) {

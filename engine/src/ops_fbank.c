@@ -10,7 +10,8 @@
 
 typedef struct { uint32_t first, count; const float *weight; } band;
 
-typedef struct { const sv_fft *fft; const float *window; band *bands; uint32_t size; } fbank;        /* size: of the transform */
+/* `size` is that of the transform. */
+typedef struct { const sv_fft *fft; const float *window; band *bands; uint32_t size; } fbank;
 
 /* Sample `place` of a waveform mirrored at both ends, again and again. */
 static float mirrored(const float *x, size_t samples, int64_t place) {
@@ -60,7 +61,8 @@ static sv_status take_band(sv_builder *builder, const sv_attributes *a, band *of
             return sv_no_memory(builder);
         of->count = 0;
         for (uint32_t k = 0; k < size / 2; k++) {
-            double place = (mel((double)k * a->rate / size) - mel(a->low)) / (mel(a->high) - mel(a->low)) * (a->bins + 1);
+            double range = mel(a->high) - mel(a->low);
+            double place = (mel((double)k * a->rate / size) - mel(a->low)) / range * (a->bins + 1);
             double weight = 1 - fabs(place - number - 1);
             if (!(weight > 0))
                 continue;

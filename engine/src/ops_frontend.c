@@ -14,7 +14,8 @@ typedef struct {
 static sv_status take_framing(sv_builder *builder, sv_task *task, int transformed) {
     const sv_attributes *a = task->attributes;
     framing *own = sv_take(builder->pool, 1, sizeof *own);
-    float *window = sv_take(builder->pool, a->n_fft, sizeof *window), *norm = sv_take(builder->pool, a->hop, sizeof *norm);
+    float *window = sv_take(builder->pool, a->n_fft, sizeof *window),
+        *norm = sv_take(builder->pool, a->hop, sizeof *norm);
     if (!own || !window || !norm)
         return sv_no_memory(builder);
     if (a->n_fft % a->hop)
@@ -38,7 +39,8 @@ static sv_status take_framing(sv_builder *builder, sv_task *task, int transforme
         return SV_OK;
     if (sv_make_fft(&own->fft, a->n_fft, builder->pool, builder->failure))
         return builder->failure->status;
-    return sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1}, (sv_fft_scratch(own->fft) + a->n_fft) * sizeof(float), 0);
+    return sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1},
+                           (sv_fft_scratch(own->fft) + a->n_fft) * sizeof(float), 0);
 }
 
 static void run_frames(const sv_task *task, const sv_work *work) {
@@ -66,7 +68,8 @@ sv_status sv_stft_task(sv_builder *builder, sv_task *task) {
 
 sv_status sv_frames_task(sv_builder *builder, sv_task *task) {
     task->run = run_frames;
-    return take_framing(builder, task, 0) ? builder->failure->status : sv_shape(builder, task, 1, &task->attributes->n_fft);
+    return take_framing(builder, task, 0) ? builder->failure->status
+        : sv_shape(builder, task, 1, &task->attributes->n_fft);
 }
 
 static void run_overlap_add(const sv_task *task, const sv_work *work) {
@@ -93,7 +96,8 @@ static sv_status overlap_add(sv_builder *builder, sv_task *task, int transformed
     const sv_attributes *a = task->attributes;
     const sv_value *x = sv_input(builder, task, 0);
     task->run = run_overlap_add;
-    if (transformed ? x->axes != 2 || x->shape[0] != a->n_fft / 2 + 1 || x->shape[1] != 2 : x->axes != 1 || x->shape[0] != a->n_fft)
+    if (transformed ? x->axes != 2 || x->shape[0] != a->n_fft / 2 + 1 || x->shape[1] != 2
+        : x->axes != 1 || x->shape[0] != a->n_fft)
         return sv_misfit(builder, task, "expected %s of n_fft %u", transformed ? "a spectrum" : "frames", a->n_fft);
     if (take_framing(builder, task, transformed) || sv_shape(builder, task, 1, &a->hop))
         return builder->failure->status;

@@ -44,7 +44,8 @@ sv_status sv_lstm_task(sv_builder *builder, sv_task *task) {
     task->run = run_lstm;
     if (sv_shape(builder, task, 1, &size) || sv_take_layer(builder, task, 0, 4 * size, x->shape[0], &own->given)
         || sv_take_layer(builder, task, 1, 4 * size, size, &own->recurrent)
-        || sv_floats(builder, task, 2, 4 * (size_t)size, &given) || sv_floats(builder, task, 3, 4 * (size_t)size, &recurrent)
+        || sv_floats(builder, task, 2, 4 * (size_t)size, &given)
+        || sv_floats(builder, task, 3, 4 * (size_t)size, &recurrent)
         || !(own->bias = sv_take(builder->pool, 4 * (size_t)size, sizeof *own->bias)))
         return builder->failure->status ? builder->failure->status : sv_no_memory(builder);
     for (size_t i = 0; i < 4 * (size_t)size; i++)
@@ -52,5 +53,6 @@ sv_status sv_lstm_task(sv_builder *builder, sv_task *task) {
     if (sv_take_state(builder, &task->state, 2 * (size_t)size)
         || sv_take_operand(builder, task, (sv_operand){.places = 1, .channels = x->shape[0], .taps = 1, .dilation = 1}))
         return builder->failure->status;
-    return sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1}, 4 * (size_t)size * sizeof(float) + sv_codes_bytes(size), 0);
+    return sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1},
+                           4 * (size_t)size * sizeof(float) + sv_codes_bytes(size), 0);
 }

@@ -14,7 +14,8 @@ static sv_status take_norm(sv_builder *builder, sv_task *task) {
     own->channels = x->shape[x->axes - 1];
     task->own = own;
     task->room = SV_IN_PLACE;
-    if (sv_floats(builder, task, 0, own->channels, &own->weight) || sv_floats(builder, task, 1, own->channels, &own->bias))
+    if (sv_floats(builder, task, 0, own->channels, &own->weight)
+        || sv_floats(builder, task, 1, own->channels, &own->bias))
         return builder->failure->status;
     return sv_same_shape(builder, task);
 }
@@ -32,7 +33,8 @@ static void run_layer_norm(const sv_task *task, const sv_work *work) {
     float *y = sv_data(work, task->value);
     size_t channels = own->channels, places = sv_frames(work, value->clock) * value->size / channels;
     for (size_t i = 0; i < places; i++, x += channels, y += channels) {
-        float mean = f->sum(x, channels) / (float)channels, square = f->sum_of_squares(x, mean, channels) / (float)channels;
+        float mean = f->sum(x, channels) / (float)channels,
+            square = f->sum_of_squares(x, mean, channels) / (float)channels;
         normalise(own, y, x, mean, 1 / sqrtf(square + (float)task->attributes->eps));
     }
 }

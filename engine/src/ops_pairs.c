@@ -30,7 +30,8 @@ static sv_status take_walk(sv_builder *builder, sv_task *task, uint32_t inner) {
     for (uint32_t i = axes; i--; a_step *= axis_of(a, axes, i), b_step *= axis_of(b, axes, i)) {
         uint32_t of_a = axis_of(a, axes, i), of_b = axis_of(b, axes, i);
         if (of_a != of_b && of_a != 1 && of_b != 1)
-            return sv_misfit(builder, task, "expected axes of the same length or of length 1, got %u and %u", of_a, of_b);
+            return sv_misfit(builder, task, "expected axes of the same length or of length 1, got %u and %u", of_a,
+                             of_b);
         shape[i] = of_a == 1 ? of_b : of_a;
         a_steps[i] = of_a == 1 && shape[i] > 1 ? 0 : a_step;
         b_steps[i] = of_b == 1 && shape[i] > 1 ? 0 : b_step;
@@ -62,8 +63,8 @@ static sv_status take_walk(sv_builder *builder, sv_task *task, uint32_t inner) {
 typedef void along(const sv_task *task, const sv_work *work, const walk *own, float *y, const float *a, const float *b,
                    size_t count);
 
-static float *over_axes(const sv_task *task, const sv_work *work, const walk *own, uint32_t axis, size_t unit, along *run,
-                        float *y, const float *a, const float *b) {
+static float *over_axes(const sv_task *task, const sv_work *work, const walk *own, uint32_t axis, size_t unit,
+                        along *run, float *y, const float *a, const float *b) {
     if (axis + 1 == own->axes) {
         run(task, work, own, y, a, b, own->length[axis]);
         return y + unit * own->length[axis];
@@ -124,8 +125,8 @@ static void run_binary(const sv_task *task, const sv_work *work) { over_frames(t
 
 static void run_gate(const sv_task *task, const sv_work *work) {
     const sv_value *value = &work->plan->values[task->value];
-    work->plan->functions->gate(sv_data(work, task->value), sv_data(work, task->inputs[0]), sv_data(work, task->inputs[1]),
-                                sv_frames(work, value->clock) * value->size);
+    work->plan->functions->gate(sv_data(work, task->value), sv_data(work, task->inputs[0]),
+                                sv_data(work, task->inputs[1]), sv_frames(work, value->clock) * value->size);
 }
 
 /* a sigmoid(b) at once, where nothing else reads the sigmoid. */

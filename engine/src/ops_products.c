@@ -69,8 +69,8 @@ static sv_status expect_axes(sv_builder *builder, const sv_task *task, uint32_t 
     if (x->axes != axes && axes)
         return sv_misfit(builder, task, "expected values of %u axes, got %u", axes, x->axes);
     if (weight->axes != tensor_axes || !weight->elements || weight->elements > SIZE_MAX / sizeof(size_t))
-        return sv_misfit(builder, task, "expected a weight of %u axes, got %u and %zu elements", tensor_axes, weight->axes,
-                         weight->elements);
+        return sv_misfit(builder, task, "expected a weight of %u axes, got %u and %zu elements", tensor_axes,
+                         weight->axes, weight->elements);
     return SV_OK;
 }
 
@@ -91,7 +91,8 @@ sv_status sv_linear_task(sv_builder *builder, sv_task *task) {
     own->parts[0] = (part){.stride = channels, .step = of[0], .positions = places};
     if ((task->node->tensors[1] && sv_floats(builder, task, 1, of[0], &own->parts[0].bias))
         || sv_shape(builder, task, x->axes, shape)
-        || sv_take_operand(builder, task, (sv_operand){.places = places, .channels = channels, .taps = 1, .dilation = 1}))
+        || sv_take_operand(builder, task,
+                           (sv_operand){.places = places, .channels = channels, .taps = 1, .dilation = 1}))
         return builder->failure->status;
     return sv_take_layer(builder, task, 0, of[0], of[1], &own->parts[0].matrix);
 }
@@ -172,7 +173,8 @@ sv_status sv_conv1d_task(sv_builder *builder, sv_task *task) {
         size_t width = (size_t)taps * channels;
         for (size_t r = 0; r < rows; r++)
             at.rows[r] = (group * rows + r) * width;
-        own->parts[group] = (part){.bias = bias + group * rows, .from = group * width, .to = group * rows, .positions = 1};
+        own->parts[group] = (part){.bias = bias + group * rows, .from = group * width, .to = group * rows,
+                                   .positions = 1};
         if (sv_take_matrix(builder, &at.tensor, rows, (uint32_t)width, at.rows, at.columns, &own->parts[group].matrix))
             break;
     }
@@ -193,7 +195,8 @@ sv_status sv_conv2d_task(sv_builder *builder, sv_task *task) {
                          x->shape[1], x->shape[0]);
     uint32_t shape[] = {(uint32_t)((padded - bins) / a->stride) + 1, outputs};
     parts *own = take_parts(builder, task, 1, outputs);
-    sv_operand operand = {.places = x->shape[0], .channels = channels, .taps = times, .dilation = 1, .front = a->pad, .back = a->pad};
+    sv_operand operand = {.places = x->shape[0], .channels = channels, .taps = times, .dilation = 1, .front = a->pad,
+                          .back = a->pad};
     if (!own)
         return sv_no_memory(builder);
     own->parts[0] = (part){.stride = (size_t)a->stride * times * channels, .step = outputs, .positions = shape[0]};
@@ -211,8 +214,8 @@ sv_status sv_conv2d_task(sv_builder *builder, sv_task *task) {
 }
 
 /* Places of the output, counted from before `pad` of them are cut off, are g = q stride + phase: under a kernel turned
- * about, the places q - taps + 1 to q of the input. So each phase is an ordinary convolution with the weights k = phase,
- * phase + stride ... */
+ * about, the places q - taps + 1 to q of the input. So each phase is an ordinary convolution with the weights
+ * k = phase, phase + stride ... */
 sv_status sv_conv_transpose2d_task(sv_builder *builder, sv_task *task) {
     const sv_value *x = sv_input(builder, task, 0);
     const sv_attributes *a = task->attributes;
@@ -226,12 +229,15 @@ sv_status sv_conv_transpose2d_task(sv_builder *builder, sv_task *task) {
     uint32_t most = bins / stride + (bins % stride != 0);        /* taps of the phase with the most */
     if (x->shape[1] != channels || whole <= 2 * (uint64_t)a->pad || a->pad >= bins || a->extra >= stride
         || whole > UINT32_MAX || width * most > UINT32_MAX)
-        return sv_misfit(builder, task, "expected %u channels and some bins, got %u and %u", channels, x->shape[1], places);
-    uint32_t shape[] = {(uint32_t)whole - 2 * a->pad, outputs}, last = (uint32_t)whole - a->pad - 1;      /* the last g */
+        return sv_misfit(builder, task, "expected %u channels and some bins, got %u and %u", channels, x->shape[1],
+                         places);
+    uint32_t shape[] = {(uint32_t)whole - 2 * a->pad, outputs};
+    uint32_t last = (uint32_t)whole - a->pad - 1;                /* the last g */
     uint32_t phases = stride < shape[0] ? stride : shape[0];
     parts *own = take_parts(builder, task, phases, outputs);
     uint32_t back = last / stride >= places ? last / stride - places + 1 : 0;
-    sv_operand operand = {.places = places, .channels = channels, .taps = times, .dilation = 1, .front = most - 1, .back = back};
+    sv_operand operand = {.places = places, .channels = channels, .taps = times, .dilation = 1, .front = most - 1,
+                          .back = back};
     if (!own)
         return sv_no_memory(builder);
     if (sv_floats(builder, task, 1, outputs, &bias) || sv_shape(builder, task, 2, shape)
@@ -243,8 +249,8 @@ sv_status sv_conv_transpose2d_task(sv_builder *builder, sv_task *task) {
         uint32_t first = a->pad + i, phase = first % stride;     /* the first g that is kept of this phase */
         uint32_t taps = phase < bins ? (bins - phase - 1) / stride + 1 : 0;
         part *made = &own->parts[i];
-        *made = (part){.bias = bias, .stride = (size_t)width, .to = (size_t)i * outputs, .step = (size_t)phases * outputs,
-                       .positions = (last - first) / stride + 1};
+        *made = (part){.bias = bias, .stride = (size_t)width, .to = (size_t)i * outputs,
+                       .step = (size_t)phases * outputs, .positions = (last - first) / stride + 1};
         if (!taps)
             continue;
         made->from = ((size_t)(first / stride) + (most - 1) - (taps - 1)) * (size_t)width;

@@ -20,7 +20,7 @@ static sv_status check_parts(sv_builder *builder, sv_task *task, int joined) {
         for (uint32_t axis = 0; fits && axis + (joined != 0) < x->axes; axis++)
             fits = x->shape[axis] == first->shape[axis];
         if (!fits)
-            return sv_misfit(builder, task, "expected values that fit beside each other, got another shape in input %u", i);
+            return sv_misfit(builder, task, "expected values that fit beside each other, got a misfit in input %u", i);
     }
     return SV_OK;
 }
@@ -92,7 +92,8 @@ sv_status sv_slice_task(sv_builder *builder, sv_task *task) {
     uint32_t shape[SV_AXES];
     task->run = run_slice;
     if (a->start >= a->stop || a->stop > last_axis(x))
-        return sv_misfit(builder, task, "expected a slice of %u channels, got %u to %u", last_axis(x), a->start, a->stop);
+        return sv_misfit(builder, task, "expected a slice of %u channels, got %u to %u", last_axis(x), a->start,
+                         a->stop);
     memcpy(shape, x->shape, sizeof shape);
     shape[x->axes - 1] = a->stop - a->start;
     return sv_shape(builder, task, x->axes, shape);
@@ -101,7 +102,8 @@ sv_status sv_slice_task(sv_builder *builder, sv_task *task) {
 static void run_take(const sv_task *task, const sv_work *work) {
     const sv_attributes *a = task->attributes;
     const sv_value *value = &work->plan->values[task->value];
-    size_t width = last_axis(&work->plan->values[task->inputs[0]]), places = sv_frames(work, value->clock) * value->size / a->channel_count;
+    size_t width = last_axis(&work->plan->values[task->inputs[0]]),
+        places = sv_frames(work, value->clock) * value->size / a->channel_count;
     const float *from = sv_data(work, task->inputs[0]);
     float *to = sv_data(work, task->value);
     for (size_t i = 0; i < places; i++, from += width, to += a->channel_count)

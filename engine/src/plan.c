@@ -18,7 +18,8 @@ sv_prepare *const sv_preparations[SV_OPS] = {
     [SV_QUANTIZE_DYNAMIC] = sv_quantize_dynamic_task, [SV_LOG1P] = sv_unary_task, [SV_RELU] = sv_unary_task,
     [SV_SIGMOID] = sv_unary_task, [SV_ELU] = sv_unary_task, [SV_TANH] = sv_unary_task,
     [SV_LOG_SOFTMAX] = sv_log_softmax_task, [SV_PRELU] = sv_prelu_task, [SV_CONCAT] = sv_concat_task,
-    [SV_STACK] = sv_stack_task, [SV_SLICE] = sv_slice_task, [SV_TAKE] = sv_take_task, [SV_TRANSPOSE] = sv_transpose_task,
+    [SV_STACK] = sv_stack_task, [SV_SLICE] = sv_slice_task, [SV_TAKE] = sv_take_task,
+        [SV_TRANSPOSE] = sv_transpose_task,
     [SV_FLATTEN] = sv_flatten_task, [SV_UNFLATTEN] = sv_unflatten_task, [SV_UNSQUEEZE] = sv_unsqueeze_task,
     [SV_TIME_MEAN] = sv_time_mean_task, [SV_REVERSE] = sv_reverse_task, [SV_FOLD] = sv_fold_task,
     [SV_LINEAR] = sv_linear_task, [SV_CONV1D] = sv_conv1d_task, [SV_CONV2D] = sv_conv2d_task,
@@ -35,7 +36,8 @@ sv_status sv_misfit(sv_builder *builder, const sv_task *task, const char *format
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    return sv_fail(builder->failure, SV_BAD_FILE, "node %.60s (%s): %s", task->node->name, sv_op_names[task->node->op], text);
+    return sv_fail(builder->failure, SV_BAD_FILE, "node %.60s (%s): %s", task->node->name, sv_op_names[task->node->op],
+                   text);
 }
 
 sv_status sv_no_memory(sv_builder *builder) {
@@ -97,7 +99,8 @@ sv_status sv_take_state(sv_builder *builder, size_t *state, size_t floats) {
     sv_plan *plan = builder->plan;
     *state = plan->states;
     if (floats > SV_MOST_BYTES / sizeof(float) - plan->states)
-        return sv_fail(builder->failure, SV_BAD_FILE, "model: expected states of at most %zu bytes, got more", SV_MOST_BYTES);
+        return sv_fail(builder->failure, SV_BAD_FILE, "model: expected states of at most %zu bytes, got more",
+                       SV_MOST_BYTES);
     plan->states += floats;
     return SV_OK;
 }
@@ -142,8 +145,10 @@ static sv_status find_ends(sv_builder *builder) {
             if (input >= file->input_count)
                 continue;
             if (!(makes_frames && whole) && !(node->op == SV_FBANK && !input))
-                return sv_fail(builder->failure, SV_BAD_FILE, "node %.60s: expected an stft or frames of whole hops, or of "
-                               "the first input an fbank, that reads %.60s, got %s", node->name, file->inputs[input], sv_op_names[node->op]);
+                return sv_fail(builder->failure, SV_BAD_FILE,
+                               "node %.60s: expected an stft or frames of whole hops, or of "
+                               "the first input an fbank, that reads %.60s, got %s", node->name, file->inputs[input],
+                               sv_op_names[node->op]);
             readers[input]++;
             plan->hops[input] = a->hop;
             plan->delays[input] = node->op == SV_FBANK ? 0 : a->n_fft - a->hop;
@@ -159,7 +164,8 @@ static sv_status find_ends(sv_builder *builder) {
     }
     for (uint32_t input = 0; input < file->input_count; input++)
         if (readers[input] != 1)
-            return sv_fail(builder->failure, SV_BAD_FILE, "model: expected one stft, frames or fbank that reads %.60s, got %u",
+            return sv_fail(builder->failure, SV_BAD_FILE,
+                           "model: expected one stft, frames or fbank that reads %.60s, got %u",
                            file->inputs[input], readers[input]);
     int features = begins == 1 && !ends && first->op == SV_FBANK;
     int fits = begins == 1 && ends == 1 && last == &file->nodes[file->output - file->input_count]
@@ -167,7 +173,8 @@ static sv_status find_ends(sv_builder *builder) {
         && first->attributes.n_fft == last->attributes.n_fft && first->attributes.hop == last->attributes.hop
         && first->attributes.window == last->attributes.window;
     if (!features && !fits)
-        return sv_fail(builder->failure, SV_BAD_FILE, "model: expected one waveform in, one stft, one istft or one frames, one "
+        return sv_fail(builder->failure, SV_BAD_FILE,
+                       "model: expected one waveform in, one stft, one istft or one frames, one "
                        "overlap_add, and one waveform out, or one fbank and features out");
     plan->hop = first->attributes.hop;
     plan->delay = features ? 0 : first->attributes.n_fft - plan->hop;
@@ -177,8 +184,8 @@ static sv_status find_ends(sv_builder *builder) {
 
 static int waits(const sv_node *node) {
     switch (node->op) {
-    case SV_GLOBAL_NORM: case SV_TIME_NORM: case SV_TIME_MEAN: case SV_REVERSE: case SV_QUANTIZE_DYNAMIC: case SV_FBANK: case SV_FOLD:
-    case SV_ATTENTION:
+    case SV_GLOBAL_NORM: case SV_TIME_NORM: case SV_TIME_MEAN: case SV_REVERSE: case SV_QUANTIZE_DYNAMIC: case SV_FBANK:
+    case SV_FOLD: case SV_ATTENTION:
         return 1;
     default:
         return node->op == SV_CONV1D && node->attributes.after;
@@ -249,7 +256,8 @@ static sv_status give_buffers(sv_builder *builder) {
     for (uint32_t i = 0; i < plan->input_count; i++) {
         sv_value *value = &plan->values[i];
         value->size = plan->hops[i];
-        if (sv_take_buffer(builder, &value->buffer, (sv_clock){i, 1}, value->size * sizeof(float), value->size * sizeof(float)))
+        if (sv_take_buffer(builder, &value->buffer, (sv_clock){i, 1}, value->size * sizeof(float),
+                           value->size * sizeof(float)))
             return builder->failure->status;
         plan->buffers[value->buffer].first = 0;
         plan->buffers[value->buffer].last = SV_NONE;
@@ -312,7 +320,7 @@ size_t sv_lay_out(const sv_plan *plan, const size_t *frames, size_t *offsets) {
 }
 
 #ifdef SV_PROFILE
-static double spent[SV_OPS];
+static double least[4096];               /* us that a task took when nothing came between */
 
 static double now(void) {
     struct timespec time;
@@ -320,10 +328,21 @@ static double now(void) {
     return (double)time.tv_sec * 1e6 + (double)time.tv_nsec * 1e-3;
 }
 
-void sv_print_profile(double count) {
+static void measure(const sv_task *task, const sv_work *work, uint32_t number) {
+    double began = now();
+    task->run(task, work);
+    double took = now() - began;
+    if (number < 4096 && (least[number] == 0 || took < least[number]))
+        least[number] = took;
+}
+
+void sv_print_profile(const sv_plan *plan) {
+    double of_op[SV_OPS] = {0};
+    for (uint32_t i = 0; i < plan->task_count && i < 4096; i++)
+        of_op[plan->tasks[i].node->op] += least[i];
     for (int op = 0; op < SV_OPS; op++)
-        if (spent[op] > 0)
-            printf("%18s %8.2f us\n", sv_op_names[op], spent[op] / count);
+        if (of_op[op] > 0)
+            printf("%18s %8.2f us\n", sv_op_names[op], of_op[op]);
 }
 #endif
 
@@ -333,9 +352,7 @@ void sv_run_tasks(const sv_plan *plan, const sv_work *work, uint32_t first, uint
         if (!task->run)
             continue;
 #ifdef SV_PROFILE
-        double began = now();
-        task->run(task, work);
-        spent[task->node->op] += now() - began;
+        measure(task, work, i);
 #else
         task->run(task, work);
 #endif
@@ -352,8 +369,8 @@ sv_status sv_make_plan(sv_plan *plan, const sv_file *file, sv_machine machine, s
     if (!plan->values || !plan->tasks || !builder.operands)
         return sv_no_memory(&builder);
     if (!file->sample_rate || !file->input_count || file->output < file->input_count)
-        return sv_fail(failure, SV_BAD_FILE, "model: expected a sample_rate, an input and an output, got %u Hz and %u inputs",
-                       file->sample_rate, file->input_count);
+        return sv_fail(failure, SV_BAD_FILE, "model: expected a sample_rate, an input and an output, got %u Hz and %u "
+                       "inputs", file->sample_rate, file->input_count);
     for (uint32_t i = 0; i < file->input_count; i++)
         plan->values[i] = (sv_value){.clock = {i, 1}, .waveform = 1, .streamed = !i, .task = SV_NONE};
     put_in_order(&builder);
@@ -363,8 +380,10 @@ sv_status sv_make_plan(sv_plan *plan, const sv_file *file, sv_machine machine, s
         sv_task *task = &plan->tasks[i];
         int makes_frames = task->node->op == SV_STFT || task->node->op == SV_FRAMES || task->node->op == SV_FBANK;
         for (uint32_t j = 0; j < task->input_count; j++)
-            if (makes_frames != (task->inputs[j] < file->input_count) || makes_frames != sv_input(&builder, task, j)->waveform)
-                return sv_misfit(&builder, task, makes_frames ? "expected an input of the graph" : "expected frames, got a waveform");
+            if (makes_frames != (task->inputs[j] < file->input_count)
+                || makes_frames != sv_input(&builder, task, j)->waveform)
+                return sv_misfit(&builder, task, makes_frames ? "expected an input of the graph"
+                                 : "expected frames, got a waveform");
         if (sv_preparations[task->node->op](&builder, task))
             return failure->status;
     }

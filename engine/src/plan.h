@@ -40,8 +40,8 @@ struct sv_task {
     const sv_attributes *attributes;
     const uint32_t *inputs;
     uint32_t input_count, value;
-    enum { SV_ROOM, SV_IN_PLACE, SV_VIEW } room;                 /* of its value: its own, or that of its first input, */
-                                                                 /* if nobody needs that any more, or always */
+    enum { SV_ROOM, SV_IN_PLACE, SV_VIEW } room;         /* of its value: its own; its first input's, if */
+                                                         /* nothing else needs that; always that */
     const void *own;                     /* constants: weights, tables */
     sv_operand *operand;                 /* what its matrices are multiplied with */
     size_t state;                        /* where it begins among the session's states */
@@ -83,6 +83,10 @@ sv_status sv_make_plan(sv_plan *plan, const sv_file *file, sv_machine machine, s
 size_t sv_lay_out(const sv_plan *plan, const size_t *frames, size_t *offsets);
 
 void sv_run_tasks(const sv_plan *plan, const sv_work *work, uint32_t first, uint32_t last);
+
+#ifdef SV_PROFILE
+void sv_print_profile(const sv_plan *plan);              /* the time that each kind of operation takes */
+#endif
 
 static inline size_t sv_frames(const sv_work *work, sv_clock clock) {
     return clock.source == SV_ALONE ? 1 : work->frames[clock.source] / clock.divide;

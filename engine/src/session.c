@@ -40,7 +40,8 @@ static size_t frames_for(const sv_plan *plan, uint32_t input, size_t samples) {
     return samples / hop + (samples % hop != 0) + plan->delays[input] / hop;
 }
 
-static sv_status open_plan(sv_model *model, const void *bytes, size_t size, const sv_options *options, sv_failure *failure) {
+static sv_status open_plan(sv_model *model, const void *bytes, size_t size, const sv_options *options,
+                           sv_failure *failure) {
     sv_plan *plan = &model->plan;
     if (sv_read(&model->file, bytes, size, &model->pool, failure)
         || sv_make_plan(plan, &model->file, sv_machine_for(options), &model->pool, failure))
@@ -61,7 +62,8 @@ sv_status sv_open(sv_model **model, const void *bytes, size_t size, const sv_opt
     sv_failure failure = {SV_OK, ""};
     if (model)
         *model = NULL;
-    if (!model || !bytes || (options && ((unsigned)options->precision > SV_FLOAT32 || (unsigned)options->instructions > SV_NEON))) {
+    if (!model || !bytes || (options && ((unsigned)options->precision > SV_FLOAT32
+                                         || (unsigned)options->instructions > SV_NEON))) {
         sv_fail(&failure, SV_BAD_ARGUMENT, "sv_open: expected a model, bytes and options that there are");
         return hand_out(&failure, text);
     }
@@ -120,6 +122,9 @@ sv_status sv_open_file(sv_model **model, const char *path, const sv_options *opt
 void sv_close(sv_model **model) {
     if (!model || !*model)
         return;
+#ifdef SV_PROFILE
+    sv_print_profile(&(*model)->plan);
+#endif
     sv_release(&(*model)->pool);
     free(*model);
     *model = NULL;
@@ -239,7 +244,8 @@ static const float *run_stream(sv_session *session) {
 static sv_status check_conditions(sv_session *session) {
     for (uint32_t i = 1; i < session->model->plan.input_count; i++)
         if (!session->given[i])
-            return sv_fail(fresh(session), SV_BAD_ARGUMENT, "expected condition %u to be given first: see sv_give", i - 1);
+            return sv_fail(fresh(session), SV_BAD_ARGUMENT, "expected condition %u to be given first: see sv_give",
+                           i - 1);
     return SV_OK;
 }
 
@@ -248,12 +254,12 @@ sv_status sv_give(sv_session *session, uint32_t condition, const float *samples,
         return SV_BAD_ARGUMENT;
     const sv_plan *plan = &session->model->plan;
     if (condition >= plan->input_count - 1)
-        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_give: expected a condition below %u, got %u", plan->input_count - 1,
-                       condition);
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_give: expected a condition below %u, got %u",
+                       plan->input_count - 1, condition);
     uint32_t input = condition + 1;
     if (!samples || !count || count > session->capacity[input])
-        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_give: expected 1 to %zu samples, got %zu", session->capacity[input],
-                       samples ? count : 0);
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_give: expected 1 to %zu samples, got %zu",
+                       session->capacity[input], samples ? count : 0);
     let_in(session, input, samples, count, frames_for(plan, input, count));
     session->given[input] = 1;
     for (uint32_t i = 1; i < plan->input_count; i++)
@@ -270,11 +276,12 @@ sv_status sv_step(sv_session *session, const float *in, float *out, size_t sampl
         return SV_BAD_ARGUMENT;
     const sv_plan *plan = &session->model->plan;
     if (plan->features || !plan->causal)
-        return sv_fail(fresh(session), SV_UNSUPPORTED, "sv_step: expected a causal model that makes a waveform: sv_run works with "
+        return sv_fail(fresh(session), SV_UNSUPPORTED,
+                       "sv_step: expected a causal model that makes a waveform: sv_run works with "
                        "this one");
     if (samples % plan->hop || (samples && (!in || !out)))
-        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_step: expected a multiple of %u samples, got %zu%s", plan->hop,
-                       samples, !in || !out ? " at NULL" : "");
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_step: expected a multiple of %u samples, got %zu%s",
+                       plan->hop, samples, !in || !out ? " at NULL" : "");
     if (check_conditions(session))
         return session->failure.status;
     for (size_t done = 0, block; done < samples; done += block) {
@@ -299,10 +306,11 @@ sv_status sv_run(sv_session *session, const float *in, size_t samples, float *ou
         return SV_BAD_ARGUMENT;
     const sv_plan *plan = &session->model->plan;
     if ((samples && (!in || !out)) || samples > SIZE_MAX / 8)
-        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_run: expected samples and room for the output, got %zu%s", samples,
-                       samples && (!in || !out) ? " at NULL" : "");
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_run: expected samples and room for the output, got %zu%s",
+                       samples, samples && (!in || !out) ? " at NULL" : "");
     if (!plan->causal && samples > session->capacity[0])
-        return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_run: expected at most %zu samples, as the session was started for, "
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT,
+                       "sv_run: expected at most %zu samples, as the session was started for, "
                        "got %zu", session->capacity[0], samples);
     if (check_conditions(session))
         return session->failure.status;
@@ -322,7 +330,8 @@ sv_status sv_run(sv_session *session, const float *in, size_t samples, float *ou
         /* Sample i of it is sample from + i - delay of the output. */
         size_t skipped = from < plan->delay ? plan->delay - from : 0, to = from + skipped - plan->delay;
         if (skipped < size && to < samples)
-            memcpy(out + to, y + skipped, (size - skipped < samples - to ? size - skipped : samples - to) * sizeof *out);
+            memcpy(out + to, y + skipped, (size - skipped < samples - to ? size - skipped
+                                           : samples - to) * sizeof *out);
     }
     forget(session);
     return SV_OK;

@@ -1,4 +1,5 @@
-/* Microseconds that a model takes for a hop of a waveform that sounds like nothing: bench_step FILE [PRECISION] [INSTRUCTIONS]. */
+/* Microseconds that a model takes for a hop of noise: bench_step FILE [PRECISION] [INSTRUCTIONS], numbers as in
+ * sottovoce.h. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -7,10 +8,6 @@
 
 #define HOPS 10
 #define ROUNDS 100
-
-#ifdef SV_PROFILE
-void sv_print_profile(double count);
-#endif
 
 static double now(void) {
     struct timespec time;
@@ -56,10 +53,8 @@ int main(int count, char **arguments) {
         }
     }
     qsort(times, ROUNDS, sizeof *times, ascending);
-    printf("%.1f us a hop: the median of %d rounds; the fastest tenth %.1f\n", times[ROUNDS / 2], ROUNDS, times[ROUNDS / 10]);
-#ifdef SV_PROFILE
-    sv_print_profile((double)ROUNDS * HOPS);
-#endif
+    printf("%.1f us a hop: the median of %d rounds; the fastest tenth %.1f\n", times[ROUNDS / 2], ROUNDS,
+           times[ROUNDS / 10]);
     free(hop);
     sv_end(&session);
     sv_close(&model);
