@@ -138,21 +138,21 @@ def test_a_few_bytes_do_not_fill_the_memory(compiled: Compiled, tmp_path: Path) 
 def test_any_header_is_taken_as_the_python_reader_takes_it(model: str, compiled: Compiled, tmp_path: Path) -> None:
     dice = random.Random(0)
     header, blobs = opened(encode(MODELS[model]()))
-    files = [closed(spoilt(dice, header), blobs) for _ in range(400)]
+    files = [closed(spoilt(dice, header), blobs) for _ in range(200)]
     for data, (status, text) in zip(files, read(compiled, tmp_path, files), strict=True):
         assert (status == OK) == taken(data), (text, opened(data)[0])
 
 
 def test_any_blob_is_taken_as_the_python_reader_takes_it(compiled: Compiled, tmp_path: Path) -> None:
     dice = random.Random(0)
-    header, blobs = opened(encode(wire(**STORED)))
+    models = [opened(encode(wire(w=stored))) for stored in STORED.values() if 0 < np.prod(stored.shape) < 2000]
     files = []
     for _ in range(400):
-        name = dice.choice([name for name, blob in blobs.items() if 0 < len(blob) < 5000])
-        content = bytearray(blobs[name])
+        header, blobs = dice.choice(models)
+        content = bytearray(blobs["w"])
         for _ in range(dice.randint(1, 3)):
             content[dice.randrange(len(content))] = dice.choice([0, 1, 2, 127, 255, dice.randrange(256)])
-        files.append(closed(header, blobs | {name: bytes(content)}))
+        files.append(closed(header, {"w": bytes(content)}))
     answers = read(compiled, tmp_path, files)
     assert [status == OK for status, _ in answers] == [taken(data) for data in files]
 
