@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 THREADS ?= 1
-ENGINE := engine/CMakeLists.txt $(shell find engine/include engine/src engine/python -type f)
+ENGINE := engine/CMakeLists.txt $(shell find engine/include engine/src -type f) engine/python/CMakeLists.txt engine/python/binding.cpp
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install develop demo test chromium check bench full-runs full-runs-status full-results clean
