@@ -212,7 +212,7 @@ static int lay_out(sv_matrix *matrix, const sv_nonzeros *list, sv_machine machin
         return sv_lay_steps(matrix, list, kernels, pool);
     int sparse = count < elements / 8, wide = machine.precision == SV_INT16;
     matrix->layout = sparse ? SV_ROWS : SV_PLAIN;
-    matrix->multiply = sparse ? (wide ? sv_rows16 : sv_rows8) : wide ? sv_plain16 : sv_plain8;
+    matrix->multiply = sparse ? (wide ? sv_rows16 : sv_rows8) : wide ? kernels->plain16 : sv_plain8;
     return lay_scales(matrix, list, pool)
            && (sparse ? lay_rows(matrix, list, wide ? 2 : 1, pool) : lay_plain(matrix, list, wide ? 2 : 1, pool));
 }

@@ -51,7 +51,8 @@ class Matrix:
 def program(compiler: str, *flags: str) -> Path:
     """The program, compiled once."""
     built = Path(tempfile.mkdtemp()) / "products"
-    sources = [ENGINE / "tests/products.c", *(ENGINE / "src" / f"{name}.c" for name in ("common", "matrix", "steps", "vector")),
+    own = ("common", "matrix", "steps", "vector")
+    sources = [ENGINE / "tests/products.c", *(ENGINE / "src" / f"{name}.c" for name in own),
                *sorted((ENGINE / "src/kernels").glob("*.c"))]
     subprocess.run([compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", *flags, f"-I{ENGINE}/include",
                     f"-I{ENGINE}/src", *map(str, sources), "-lm", "-o", str(built)], check=True)

@@ -102,14 +102,37 @@ def test_slices_of_one_vector(positions: int, precision: int, instructions: int)
         check(drawn("table16", 50, 96, density), precision, instructions, positions, stride, extra)
 
 
+def in_blocks(rows: int, columns: int, density: float) -> Matrix:
+    """16 rows each share their columns."""
+    matrix = drawn("table16", rows, columns, 1)
+    there = np.random.default_rng(0).random((rows // 16 + 1, columns)) < density
+    assert matrix.codes is not None
+    matrix.codes = matrix.codes * np.repeat(there, 16, axis=0)[:rows]
+    return matrix
+
+
 @INSTRUCTIONS
 def test_blocks_of_rows(instructions: int) -> None:
-    rng = np.random.default_rng(0)
-    there = np.repeat(rng.random((8, 500)) < 0.1, 16, axis=0)[:120]
-    matrix = drawn("table16", 120, 500, 1)
-    assert matrix.codes is not None
-    matrix.codes = matrix.codes * there
-    check(matrix, INT8, instructions, 3, 20)
+    check(in_blocks(120, 500, 0.1), INT8, instructions, 3, 20)
+
+
+@pytest.mark.parametrize("instructions", (AVX2, AVX512, NEON), ids=NAMES.get)
+def test_the_layout_is_that_of_the_zeros(instructions: int) -> None:
+    x = np.ones(512, np.float32)
+    dense, block, sparse = 3, 4, 5
+    for matrix, layout, nibbles in (
+        (drawn("floats", 64, 512, 1), dense, False), (drawn("table16", 64, 512, 1), dense, True),
+        (drawn("floats", 64, 512, 0.05), sparse, False), (drawn("levels", 64, 512, 0.05), sparse, True),
+        (in_blocks(64, 512, 0.05), block, True),
+    ):
+        assert multiply(matrix, x, INT8, instructions)[1:] == (layout, nibbles)
+
+
+def test_too_many_columns() -> None:
+    matrix = drawn("table2", 1, 65536, 0.5)
+    check(matrix, FLOAT32, PORTABLE, 1, 0)
+    with pytest.raises(AssertionError, match="weight: 65536 columns are too many for whole numbers; at most 65535"):
+        multiply(matrix, np.ones(65536, np.float32), INT8, PORTABLE)
 
 
 @INSTRUCTIONS

@@ -99,8 +99,40 @@ INLINE void four_positions(const sv_matrix *matrix, uint32_t slice, const uint8_
 
 #include "steps.h"
 
+INLINE int64_t sum_of_lanes64(__m512i x)
+{
+    __m512i low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(x));
+    return _mm512_reduce_add_epi64(_mm512_add_epi64(low, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(x, 1))));
+}
+
+/* A row of 16 bits: the sums of two products fit 32 bits, and are added up in two halves so that many of them do. */
+INLINE float sum_of_row(const int16_t *values, const int16_t *x, uint32_t columns)
+{
+    __m512i low = _mm512_setzero_si512(), high = low;
+    for (uint32_t c = 0; c < columns; c += 32) {
+        __mmask32 there = columns - c < 32 ? (1u << (columns - c)) - 1 : 0xffffffffu;
+        __m512i pairs = _mm512_madd_epi16(_mm512_maskz_loadu_epi16(there, values + c), _mm512_maskz_loadu_epi16(there, x + c));
+        low = _mm512_add_epi32(low, _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff)));
+        high = _mm512_add_epi32(high, _mm512_srai_epi32(pairs, 16));
+    }
+    return (float)(sum_of_lanes64(low) + 65536 * sum_of_lanes64(high));
+}
+
+static void plain16(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
+                    const float *bias, int add, float *y, size_t y_stride)
+{
+    for (uint32_t r = 0; r < matrix->rows; r++)
+        for (size_t p = 0; p < positions; p++) {
+            const int16_t *x = (const int16_t *)vector->codes + p * x_stride;
+            float sum = sum_of_row((const int16_t *)matrix->values + (size_t)r * matrix->columns, x, matrix->columns);
+            float *to = y + p * y_stride + r;
+            *to = (add ? *to : bias ? bias[r] : 0.0f) + sum * (matrix->scales[r] * vector->scale);
+        }
+}
+
 const sv_kernels sv_avx512_kernels = {
-    .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .columns = columns, .steps = steps,
+    .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .columns = columns,
+    .plain16 = plain16, .steps = steps,
     .window = 256, .zero = 128, .dense = 1, .block = 1.5f, .sparse = 2,
 };
 

@@ -47,6 +47,7 @@ typedef struct {
     void (*quantize8)(uint8_t *codes, const float *x, size_t count, float factor, int zero);
     void (*quantize16)(int16_t *codes, const float *x, size_t count, float factor);
     sv_product *columns;                 /* of floats */
+    sv_product *plain16;
     sv_product *steps;                   /* of 8 bits, all three layouts of steps; NULL: none of them */
     uint32_t window;                     /* columns that a step of sparse or block layout can choose from */
     int zero;                            /* code of 8 bits for 0 */

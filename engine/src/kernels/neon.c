@@ -87,7 +87,8 @@ INLINE void four_positions(const sv_matrix *matrix, uint32_t slice, const uint8_
 #include "steps.h"
 
 const sv_kernels sv_neon_kernels = {
-    .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .columns = columns, .steps = steps,
+    .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .columns = columns,
+    .plain16 = sv_plain16, .steps = steps,
     .window = 64, .zero = 0, .dense = 1, .block = 1.5f, .sparse = 2,
 };
 #endif

@@ -51,4 +51,5 @@ EXPAND(ROW_AFTER_ROW, sv_plain16, int16_t, int16_t, int64_t, vector->codes, WHOL
 
 const sv_kernels sv_portable_kernels = {
     .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .columns = columns,
+    .plain16 = sv_plain16,
 };
