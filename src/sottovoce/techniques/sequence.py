@@ -1,6 +1,6 @@
 """Training on whole utterances: the right way through one against all that could have been said."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -69,7 +69,7 @@ class Aligned(Protocol):
         ...
 
 
-Search = Callable[[Any, Sequence[Span]], Sequence[Lattice | None]]           # of a batch and utterances in it
+Search = Callable[[Any, Sequence[Span]], Iterable[Lattice | None]]           # of a batch and utterances in it
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,9 @@ class SequenceTraining(Train):
         search = task.alternatives(self.beam, self.lattice_beam)
 
         @torch.no_grad()
-        def lattices(batch: Any, spans: Sequence[Span]) -> list[Lattice | None]:
+        def lattices(batch: Any, spans: Sequence[Span]) -> Iterable[Lattice | None]:
             outputs = forward(model.to(batch.inputs[0].device), batch.inputs)
-            return [search.lattice(scaled(span.of(outputs), task.log_priors, self.scale)) for span in spans]
+            return (search.lattice(scaled(span.of(outputs), task.log_priors, self.scale)) for span in spans)
 
         return lattices
 
