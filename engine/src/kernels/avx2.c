@@ -79,7 +79,8 @@ INLINE void finish(const sv_matrix *matrix, uint32_t slice, both sums, float sca
 {
     const float *scales = matrix->scales + slice * SV_SLICE;
     __m256 by = _mm256_set1_ps(scale);
-    _mm256_storeu_ps(products, _mm256_mul_ps(_mm256_cvtepi32_ps(sums.low), _mm256_mul_ps(_mm256_loadu_ps(scales), by)));
+    _mm256_storeu_ps(products, _mm256_mul_ps(_mm256_cvtepi32_ps(sums.low),
+                                             _mm256_mul_ps(_mm256_loadu_ps(scales), by)));
     _mm256_storeu_ps(products + 8, _mm256_mul_ps(_mm256_cvtepi32_ps(sums.high),
                                                  _mm256_mul_ps(_mm256_loadu_ps(scales + 8), by)));
 }

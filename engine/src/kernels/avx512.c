@@ -1,7 +1,8 @@
 /* x86-64 with AVX-512: F, BW, VL, DQ, VBMI and VNNI. */
 #if defined(__x86_64__)
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni"))), apply_to = function)
 #else
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,prefer-vector-width=512")
 #endif
@@ -111,7 +112,8 @@ INLINE float sum_of_row(const int16_t *values, const int16_t *x, uint32_t column
     __m512i low = _mm512_setzero_si512(), high = low;
     for (uint32_t c = 0; c < columns; c += 32) {
         __mmask32 there = columns - c < 32 ? (1u << (columns - c)) - 1 : 0xffffffffu;
-        __m512i pairs = _mm512_madd_epi16(_mm512_maskz_loadu_epi16(there, values + c), _mm512_maskz_loadu_epi16(there, x + c));
+        __m512i pairs = _mm512_madd_epi16(_mm512_maskz_loadu_epi16(there, values + c),
+                                          _mm512_maskz_loadu_epi16(there, x + c));
         low = _mm512_add_epi32(low, _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff)));
         high = _mm512_add_epi32(high, _mm512_srai_epi32(pairs, 16));
     }

@@ -24,7 +24,10 @@ INLINE reals load_some(const float *x, size_t count)
     return y;
 }
 INLINE void store_some(float *y, reals x, size_t count) { memcpy(y, &x, count < LANES ? 4 * count : sizeof x); }
-INLINE reals choose(whole mask, reals a, reals b) { return as_reals(((bits)mask & as_bits(a)) | (~(bits)mask & as_bits(b))); }
+INLINE reals choose(whole mask, reals a, reals b)
+{
+    return as_reals(((bits)mask & as_bits(a)) | (~(bits)mask & as_bits(b)));
+}
 INLINE reals magnitude(reals x) { return as_reals(as_bits(x) & 0x7fffffffu); }
 
 /* The nearest whole number of |x| < 2^22, halves to even: as bits that count from those of SHIFTER, and as a float. */

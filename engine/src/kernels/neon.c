@@ -34,7 +34,8 @@ INLINE int8x16_t four_bytes(const void *x)
 }
 
 /* The codes that the rows 4 i to 4 i + 3 of a slice take. */
-INLINE int8x16_t codes_at(const sv_matrix *matrix, size_t step, const int8_t *x, int8x16x4_t window, int i, sv_layout layout)
+INLINE int8x16_t codes_at(const sv_matrix *matrix, size_t step, const int8_t *x, int8x16x4_t window, int i,
+                          sv_layout layout)
 {
     if (layout == SV_STEPS_DENSE) return four_bytes(x);
     if (layout == SV_STEPS_BLOCK) return vqtbl4q_s8(window, vreinterpretq_u8_s8(four_bytes(matrix->picks + step * 4)));

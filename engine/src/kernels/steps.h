@@ -12,7 +12,8 @@ INLINE void steps_of(const sv_matrix *matrix, const sv_vector *vector, size_t po
             now = p + 4 <= positions ? 4 : 1;
             for (uint32_t row = 0; row < rows; row += SV_SLICE)
                 if (now == 4)
-                    four_positions(matrix, (band + row) / SV_SLICE, x, x_stride, vector->scale, products + row, layout, nibbles);
+                    four_positions(matrix, (band + row) / SV_SLICE, x, x_stride, vector->scale, products + row, layout,
+                                   nibbles);
                 else
                     one_position(matrix, (band + row) / SV_SLICE, x, vector->scale, products + row, layout, nibbles);
             for (size_t q = 0; q < now; q++) {
