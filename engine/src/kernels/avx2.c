@@ -68,7 +68,7 @@ INLINE both codes_at(const uint8_t *x, both picks, sv_layout layout)
     return (both){low, layout == SV_STEPS_BLOCK ? low : pick(parts, picks.high)};
 }
 
-/* Signed by signed bytes: |values| by codes of the values' sign, no more than 127 each, so that two products fit 16 bits. */
+/* Signed by signed bytes: magnitudes by codes of the values' sign. Each is at most 127, so two products fit 16 bits. */
 INLINE __m256i add_products(__m256i sum, __m256i codes, __m256i values)
 {
     __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(values), _mm256_sign_epi8(codes, values));
