@@ -24,11 +24,17 @@ from sottovoce.techniques.snapshot import BECOME, restore
 from sottovoce.techniques.weights import learned, weights
 
 
-def begin(settings: ModelSettings) -> nn.Module:
-    """The model of these settings, untrained or as its checkpoint has it."""
+def begin(settings: ModelSettings, task: object) -> nn.Module:
+    """The model of these settings, untrained or as its checkpoint has it.
+
+    One of states has as many as the task where the recipe names no number: alignments decide it.
+    """
     if settings.checkpoint is not None:
         return trained(settings, settings.checkpoint)
-    return MODELS[settings.name].module(settings.config)
+    config = settings.config
+    if hasattr(config, "states") and "states" not in settings.given:
+        config = dataclasses.replace(config, states=getattr(task, "states", config.states))
+    return MODELS[settings.name].module(config)
 
 
 def trained(settings: ModelSettings, path: Path) -> nn.Module:
@@ -64,7 +70,7 @@ def check(recipe: Recipe) -> Iterator[str]:
 
     Raises the error that the run would: a missing file, a checkpoint of another model, a corpus without clips.
     """
-    model = begin(recipe.model)
+    model = begin(recipe.model, recipe.task)
     _fits(f"model {recipe.model.name}", model, recipe)
     parameters = sum(weight.value.numel() for weight in learned(model))
     start = recipe.model.checkpoint or "untrained"

@@ -79,7 +79,7 @@ class Run:
         if self._finished(START):
             return self._load(START)
         torch.manual_seed(self.recipe.seed)
-        model = begin(self.recipe.model)
+        model = begin(self.recipe.model, self.task)
         self.watcher.stage(START)
         self._finish(START, "start", {}, model, time.monotonic())
         return model

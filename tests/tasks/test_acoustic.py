@@ -8,12 +8,13 @@ import pytest
 import torch
 import toy
 
+from sottovoce.beginning import begin
 from sottovoce.data.batches import Batch
 from sottovoce.data.rows import HOP, NONE
 from sottovoce.errors import RecipeError
 from sottovoce.metrics.statistics import means
 from sottovoce.models import MODELS
-from sottovoce.recipe import parse_recipe
+from sottovoce.recipe import ModelSettings, parse_recipe
 from sottovoce.tasks.acoustic import Acoustic, StateDecoder
 from sottovoce.tasks.lists import Corpus
 from sottovoce.tasks.recognize import Evaluation
@@ -79,6 +80,14 @@ def test_a_model_has_the_frames_of_its_batches(task: Acoustic, batch: Batch) -> 
     outputs = model(batch.inputs[0])
     assert outputs.shape[:2] == batch.targets[0].shape
     assert torch.isfinite(task.loss(outputs, batch))
+
+
+@pytest.mark.parametrize(("given", "wanted"), [({}, None), ({"states": 7}, 7)])
+def test_a_model_begins_with_the_states_of_its_task_where_the_recipe_names_no_number(
+    given: dict[str, int], wanted: int | None, task: Acoustic,
+) -> None:
+    settings = ModelSettings("dnn", MODELS["dnn"].config(hidden=4, layers=1, **given), given=frozenset(given))
+    assert begin(settings, task).config.states == (wanted or task.states)
 
 
 def test_right_states_have_no_errors_and_none_have_all(task: Acoustic, tmp_path: Path) -> None:

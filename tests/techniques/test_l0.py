@@ -287,12 +287,12 @@ def test_another_recipe_begins_with_the_cut_model(tmp_path: Path) -> None:
     model, _, _ = first.partition("[[stages]]")
     again = parse_recipe(model.replace("images = 3", checkpoint), "again.toml", toy.ROOT / "sample")
     list(check(again))
-    begun = begin(again.model)
+    begun = begin(again.model, again.task)
     assert begun.config == cut.config and all(torch.equal(one, other) for one, other in zip(
         begun.state_dict().values(), plain(cut).state_dict().values(), strict=True))
     whole = parse_recipe(model.replace("images = 3", checkpoint + "\nblocks = []"), "again.toml", toy.ROOT / "sample")
     with pytest.raises(FormatError, match=r"01-l0\.safetensors: checkpoint of another model"):
-        begin(whole.model)
+        begin(whole.model, whole.task)
 
 
 @pytest.mark.parametrize(("wrong", "message"), [

@@ -17,7 +17,7 @@ from sottovoce.models.layers import AroundConv, TimeNorm
 class AcousticConfig:
     """Sizes; the defaults are those of the published student, HDNN-H128L10."""
 
-    states: int = 3927               # of the output
+    states: int = 3927               # of the output; in a recipe those of its task, if it names no number
     hidden: int = 128                # units of a hidden layer (H)
     layers: int = 10                 # hidden ones (L)
     context: int = 15                # frames that the first layer sees, as many before its own as after
