@@ -1,4 +1,4 @@
-"""Writes corpus/ and words.dict: a model of every kind, every form, and a file for each way to be refused.
+"""Writes corpus/, models/ and words.dict: every form, a file for each way to be refused, a tiny model of every family.
 
     python engine/fuzz/make_corpus.py READ
 
@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parents[1] / "tests" / "artefact"))
+TESTS = HERE.parents[1] / "tests"
+sys.path += [str(TESTS), str(TESTS / "artefact"), str(TESTS / "engine")]
 
 import numpy as np  # noqa: E402
+import toy  # noqa: E402
 from artefacts import aligned, closed, codebook, opened, sparse, wire  # noqa: E402
+from test_engine import ODD, RECOGNIZERS  # noqa: E402
 from test_file import CHANNEL_LIES, CONVOLUTION_LIES, LIES, MODELS, STORED  # noqa: E402
 
 from sottovoce.artefact import Artefact  # noqa: E402
@@ -26,11 +29,14 @@ from sottovoce.artefact.file import PREAMBLE, encode  # noqa: E402
 from sottovoce.artefact.graph import OPS  # noqa: E402
 from sottovoce.artefact.records import META, RANGES  # noqa: E402
 from sottovoce.artefact.stored import Codebook, Dense, Stored  # noqa: E402
+from sottovoce.packing import pack  # noqa: E402
 
 KEYS = ["graph", "tensors", "meta", "inputs", "outputs", "nodes", "form", "shape", "bytes", "crc32", "type", "values",
         "bits", "largest", "axis", "planes", "dense", "sparse", "codebook", "levels", "float32", "float16", "window",
         "hamming", "hann_sqrt", "rect"]
 LARGEST = 4000                           # bytes of an input
+LEFT = 200                               # nonzeros of a tensor of a model, at most: a few hundred bytes
+WAYS = 15                                # to run a model, which the first byte of an input chooses among
 
 
 def loose(data: bytes) -> bytes:
@@ -73,6 +79,28 @@ def bad() -> Iterator[tuple[str, bytes]]:
             yield f"refused {name}", closed(header, blobs)
 
 
+def thin(stored: Stored) -> Stored:
+    """As large, of three values, and hardly anything left."""
+    array = stored.to_array()
+    if array.size <= LEFT:
+        return stored
+    step = max(2, array.size // LEFT)
+    codes = np.where(np.arange(array.size) % step, 0, 1 + (array.ravel() > 0)).astype(np.uint8)
+    spread = array.std() * np.array([0, -1, 1])
+    return Codebook(codes.reshape(array.shape), spread.astype(np.float32))
+
+
+def models() -> Iterator[tuple[str, bytes]]:
+    """A model of each family and settings, the same operations in graphs of a few nodes, and what no model has."""
+    for number, (name, settings) in enumerate(toy.MODEL_CASES + RECOGNIZERS):
+        artefact = pack(toy.built(name, settings), {"sample_rate": 8000})
+        tensors = {key: thin(stored) for key, stored in artefact.tensors.items()}
+        yield f"{name} {number}", encode(Artefact(artefact.graph, tensors, {"sample_rate": 8000}))
+    for name, make in MODELS.items():
+        yield name, encode(make())
+    yield from ODD.items()
+
+
 def refusals(files: dict[str, bytes], program: str) -> dict[str, str]:
     """The text of each file's refusal, without names and figures."""
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +120,7 @@ def main(program: str) -> None:
         if kind not in seen:
             seen.add(kind)
             chosen[name] = lies[name]
-    for old in (HERE / "corpus").glob("*"):
+    for old in (*(HERE / "corpus").glob("*"), *(HERE / "models").glob("*")):
         old.unlink()
     inputs = {name: loose(data) for name, data in {**dict(good()), **chosen}.items()}
     inputs["texts"] = inputs["meta"].replace(b'"a"', '"\\u00e4\\ud83d\\ude00\\n ü漢😀"'.encode())
@@ -100,6 +128,9 @@ def main(program: str) -> None:
     for name, content in inputs.items():
         if len(content) <= LARGEST:
             (HERE / "corpus" / re.sub(r"\W+", "_", name)).write_bytes(content)
+    (HERE / "models").mkdir(exist_ok=True)
+    for number, (name, content) in enumerate(models()):
+        (HERE / "models" / re.sub(r"\W+", "_", name)).write_bytes(bytes([number % WAYS]) + loose(content))
     words = [*KEYS, *OPS, *RANGES, *META, *sorted({role for op in OPS.values() for role in op.tensors})]
     (HERE / "words.dict").write_text("".join(f'"\\"{word}\\""\n' for word in dict.fromkeys(words)))
 

@@ -1,9 +1,8 @@
 /* replay FILE...: gives files to the fuzzing target once, with any compiler. */
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size);
+#include "input.h"
 
 int main(int count, char **paths)
 {

@@ -26,6 +26,7 @@ RECOGNIZERS = [(name, settings) for name, variants in toy.RECOGNIZER_SETTINGS.it
 
 ENGINE = toy.ROOT / "engine"
 SOURCES = sorted(str(path.relative_to(ENGINE)) for path in ENGINE.glob("src/**/*.c"))
+SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 Compiled = Callable[..., Path]
 
 
@@ -235,11 +236,18 @@ def test_wrong_calls_are_told_what_was_wanted(library: engine.Engine, what: str)
 
 
 def test_it_touches_no_memory_but_its_own(compiled: Compiled, tmp_path: Path) -> None:
-    sanitized = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    program = compiled(["tests/run_once.c", *SOURCES], *sanitized)
+    program = compiled(["tests/run_once.c", *SOURCES], *SANITIZED)
     models = [packed(name, settings) for name, settings in toy.MODEL_CASES + RECOGNIZERS]
     files = [tmp_path / f"{number}.sotto" for number in range(len(models) + len(ODD))]
     for path, file in zip(files, [*models, *ODD.values()], strict=True):
         path.write_bytes(file)
     done = subprocess.run([program, *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_fuzzing_of_models_begins_with_does_no_harm(compiled: Compiled) -> None:
+    sources = [f"fuzz/{name}.c" for name in ("input", "fuzz_model", "replay")]
+    program = compiled([*sources, *SOURCES], *SANITIZED, "-DSV_FUZZING")
+    models = sorted((ENGINE / "fuzz" / "models").iterdir())
+    done = subprocess.run([program, *models], capture_output=True, text=True)
+    assert models and done.returncode == 0, done.stderr

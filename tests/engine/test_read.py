@@ -158,7 +158,7 @@ def test_any_blob_is_taken_as_the_python_reader_takes_it(compiled: Compiled, tmp
 
 
 def test_what_fuzzing_begins_with_does_no_harm(compiled: Compiled) -> None:
-    program = compiled([*READER, "fuzz/fuzz_file.c", "fuzz/replay.c"], *SANITIZED, "-DSV_FUZZING")
+    program = compiled([*READER, "fuzz/input.c", "fuzz/fuzz_file.c", "fuzz/replay.c"], *SANITIZED, "-DSV_FUZZING")
     corpus = sorted((Path(__file__).parents[2] / "engine" / "fuzz" / "corpus").iterdir())
     done = subprocess.run([program, *corpus], capture_output=True, text=True)
     assert corpus and done.returncode == 0, done.stderr
