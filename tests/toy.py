@@ -48,6 +48,11 @@ RECOGNIZER_SETTINGS: dict[str, list[dict[str, Any]]] = {           # waveform in
              {"states": 4, "hidden": 6, "layers": 2, "context": 1, "spread": 0.5}],
 }
 
+STREAMING_SETTINGS: list[dict[str, Any]] = [                       # of the conformer: those that run chunk by chunk
+    {"symbols": 5, "layers": 2, "channels": 8, "heads": 2, "middle": 12, "images": 3, "kernel": 5, "chunk": chunk,
+     "left": left} for chunk, left in ((1, 0), (1, 8), (4, 0), (4, 8), (3, 2))
+]
+
 STAGE_TABLES: dict[str, str] = {
     "train": "steps = 4\nl1 = 0.1\ngroup = 0.05",
     "prune": "ratio = 0.5",

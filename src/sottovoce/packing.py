@@ -207,7 +207,9 @@ def _linear(builder: _Builder, node: fx.Node, module: nn.Linear) -> None:
 
 def _attention(builder: _Builder, node: fx.Node, module: attention.Attention) -> None:
     roles = ("position", "content_bias", "position_bias")
-    context = {name: frames for name, frames in (("before", module.left), ("after", module.right)) if frames >= 0}
+    sees = {"before": module.left, "chunk": module.chunk} if module.chunk else {"before": module.left,
+                                                                                 "after": module.right}
+    context = {name: frames for name, frames in sees.items() if frames >= 0}
     builder.emit(node, "attention", inputs=3, tensors={role: f"{node.target}.{role}" for role in roles},
                  heads=module.heads, **context)
 

@@ -120,6 +120,11 @@ def test_an_utterance_in_a_batch_is_heard_as_alone(case: str | int) -> None:
     check(data, artefact)
 
 
+def test_attention_in_chunks_is_left_to_the_engine() -> None:
+    with pytest.raises(SottovoceError, match=r"over whole utterances, got chunks of 3 frames \(blocks_0"):
+        export_onnx(conformer({**CONFORMERS[0], "chunk": 3, "left": 4}))
+
+
 def test_the_form_is_that_of_the_slot() -> None:
     model = onnx.load_from_string(export_onnx(conformer(CONFORMERS[0])))
     ports = [[(port.name, port.type.tensor_type.elem_type, [axis.dim_value or axis.dim_param for axis in

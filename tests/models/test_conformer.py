@@ -38,7 +38,8 @@ def test_log_probabilities_for_every_fourth_frame(samples: int) -> None:
     torch.testing.assert_close(outputs.exp().sum(-1), torch.ones(2, frames_of(samples)))
 
 
-@pytest.mark.parametrize("settings", [{}, {"left": 3, "right": 1}, {"left": 0, "right": 0, "kernel": 1}])
+@pytest.mark.parametrize("settings", [{}, {"left": 3, "right": 1}, {"chunk": 2, "left": 3},
+                                      {"left": 0, "right": 0, "kernel": 1}])
 def test_it_learns_in_mixed_precision_too(settings: dict[str, Any]) -> None:
     model = tiny(**settings).train()
     with torch.autocast("cpu", torch.bfloat16):
@@ -80,6 +81,23 @@ def test_attention_sees_so_many_frames_before_and_after(left: int, right: int) -
     assert seen == [*range(first, last + 1)]
 
 
+@pytest.mark.parametrize(("chunk", "left"), [(1, 0), (3, 0), (3, 2), (4, 99)])
+def test_with_chunks_a_block_sees_its_own_and_so_many_frames_before_it(chunk: int, left: int) -> None:
+    config = ConformerConfig(**{**TINY, "kernel": 1}, chunk=chunk, left=left)
+    block, frame = Block(config, config.sizes(0)).eval(), 7
+    x = torch.randn(1, 11, 8, requires_grad=True)
+    block(x)[0, frame].square().sum().backward()
+    assert x.grad is not None
+    first = frame // chunk * chunk
+    expected = [*range(max(first - left, 0), min(first + chunk, 11))]
+    assert [number for number in range(11) if x.grad[0, number].any()] == expected
+
+
+def test_chunks_change_no_parameter() -> None:
+    whole, chunked = tiny().state_dict(), tiny(chunk=4, left=8).state_dict()
+    assert whole.keys() == chunked.keys() and all(torch.equal(whole[name], chunked[name]) for name in whole)
+
+
 def test_a_causal_block_without_a_right_context_sees_nothing_to_come() -> None:
     config = ConformerConfig(**TINY, causal=True, right=0)
     block = Block(config, config.sizes(0)).eval()
@@ -94,6 +112,8 @@ def test_a_causal_block_without_a_right_context_sees_nothing_to_come() -> None:
     ({"channels": 10, "heads": 4}, "channels must be even and a multiple of 4 heads, got 10"),
     ({"kernel": 4}, "kernel must be odd, got 4"),
     ({"left": -2}, "left must be -1..65536, got -2"),
+    ({"chunk": 4}, "left and right must be at least 0 and -1 where there is a chunk, got -1 and -1"),
+    ({"chunk": 4, "left": 8, "right": 0}, "where there is a chunk, got 8 and 0"),
     ({"dropout": 1.0}, "dropout and gap must be at least 0 and below 1"),
     ({"stream": 513}, "stream must be 1..512, got 513"),
     ({"layers": 3, "blocks": [WHOLE] * 2}, "blocks must be one for each of 3 layers, got 2"),

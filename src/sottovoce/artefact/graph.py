@@ -8,7 +8,7 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | istft | spectrum [B, T, F, 2] -> waveform [B, N] | - | n_fft, hop, window |
 | frames | waveform [B, N] -> [B, T, n_fft]: the windows of stft without the transform | - | n_fft, hop, window |
 | overlap_add | [B, T, n_fft] -> waveform [B, N]: istft without the transform | - | n_fft, hop, window |
-| fbank | waveform [B, N] -> log-mel filter banks [B, T, bins], not causal | - | n_fft, hop, bins, rate, low, high |
+| fbank | waveform [B, N] -> log-mel filter banks [B, T, bins] | - | n_fft, hop, bins, rate, low, high |
 | magnitude | spectrum [B, T, F, 2] -> sqrt(re^2 + im^2 + 1e-12) [B, T, F] | - | - |
 | power_law | spectrum [B, T, F, 2] -> spectrum * (re^2 + im^2 + 1e-12)^((power - 1) / 2) | - | power |
 | running_rms | spectrum [B, T, F, 2] -> level [B, T, 1] | - | decay, floor, window_energy |
@@ -34,23 +34,25 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | unsqueeze | x -> x with a new last axis of length 1 | - | - |
 | time_mean | [B, T, ...] -> [B, 1, ...], the mean of all frames | - | - |
 | reverse | [B, T, ...] -> its frames, the last first | - | - |
-| fold | [B, T, ..., C] -> [B, T div size, ..., size C], frames side by side; not causal | - | size |
+| fold | [B, T, ..., C] -> [B, T div size, ..., size C], frames side by side | - | size |
 | linear | [..., I] -> [..., O] | weight [O, I], bias [O] or none | - |
 | conv1d | [B, T, I] -> [B, T, O] | weight [O, I / groups, K], bias [O] | dilation, groups, after or none (0) |
 | conv2d | [B, T, F, I] -> [B, T, F', O], causal | weight [O, I, KT, KF], bias [O] | stride, pad |
 | conv_transpose2d | [B, T, F, I] -> [B, T, F', O], causal | weight [I, O, KT, KF], bias [O] | stride, pad, extra |
-| attention | query, key, value [B, T, C] -> [B, T, C] | position [C, P], two biases [C] | heads, before, after |
+| attention | query, key, value [B, T, C] -> [B, T, C] | position [C, P], two biases [C] | heads, before, after, chunk |
 | lstm | [B, T, I] -> [B, T, H] | weight_ih [4H, I], weight_hh [4H, H], bias_ih [4H], bias_hh [4H] | hidden |
 
 The first two axes are batch and time: what works on the last axes leaves those alone. A convolution is torch's, over
 values whose channels come last; in time it sees this frame and the ones before it, zeros before the first; only a
 conv1d may see frames `after` it, zeros after the last. Attention has the biases content_bias
-and position_bias; without `before` or `after` it sees all frames there.
+and position_bias; without `before` or `after` it sees all frames there. With `chunk` a frame sees all frames of its
+chunk, of so many each, and `before` frames before the chunk's first.
 
 The first input of a graph is what is streamed, the others are conditions, which are known as a whole before.
 """
 
 from dataclasses import dataclass, field
+from math import lcm
 from typing import Any
 
 
@@ -107,8 +109,8 @@ OPS: dict[str, Op] = {
     "conv1d": Op(1, tensors=("weight", "bias"), attributes=("dilation", "groups", "after"), optional=("after",)),
     "conv2d": Op(1, tensors=("weight", "bias"), attributes=("stride", "pad")),
     "conv_transpose2d": Op(1, tensors=("weight", "bias"), attributes=("stride", "pad", "extra")),
-    "attention": Op(3, tensors=("position", "content_bias", "position_bias"), attributes=("heads", "before", "after"),
-                    optional=("before", "after")),
+    "attention": Op(3, tensors=("position", "content_bias", "position_bias"),
+                    attributes=("heads", "before", "after", "chunk"), optional=("before", "after", "chunk")),
     "lstm": Op(1, tensors=("weight_ih", "weight_hh", "bias_ih", "bias_hh"), attributes=("hidden",)),
 }
 WHOLE = {                                # what needs all frames at once
@@ -116,6 +118,7 @@ WHOLE = {                                # what needs all frames at once
 }
 ENDS = (("stft", "istft"), ("frames", "overlap_add"))          # how a model from waveform to waveform may begin and end
 FEATURES = "fbank"                       # how one begins whose output are features
+MOST_FRAMES = 1 << 16                    # that a model may take at once and still stream
 
 
 @dataclass(frozen=True)
@@ -154,5 +157,33 @@ class Graph:
 
     @property
     def causal(self) -> bool:
-        """Whether the output waits for nothing of the first input."""
-        return all(node.causal for node in self.streamed)
+        """Whether the output can be known while the first input still comes."""
+        return self.piece > 0
+
+    @property
+    def piece(self) -> int:
+        """How many frames of the first input go through at once when it streams; 0: it has to be there as a whole.
+
+        A model that begins with filter banks may fold frames, and its attention see chunks: then these are whole.
+        """
+        if all(node.causal for node in self.streamed):
+            return 1
+        if not any(node.op == FEATURES for node in self.streamed):
+            return 0
+        folded: dict[str, int] = {}                              # frames that are one of a value
+        piece = 1
+        for node in self.streamed:
+            every = max((folded.get(name, 1) for name in node.inputs), default=1)
+            folded[node.name] = every * (node.attributes["size"] if node.op == "fold" else 1)
+            piece = lcm(piece, folded[node.name] * node.attributes.get("chunk", 1))
+            if not (node.causal or _by_pieces(node)) or piece > MOST_FRAMES:
+                return 0
+        return piece
+
+
+def _by_pieces(node: Node) -> bool:
+    """Whether a node that is not causal gives all frames of a piece of the right size as soon as that is there."""
+    if node.op == FEATURES:
+        n_fft, hop = node.attributes["n_fft"], node.attributes["hop"]
+        return bool(n_fft % 2 == 0 and n_fft >= hop)
+    return node.op == "fold" or (node.op == "attention" and "chunk" in node.attributes)

@@ -10,7 +10,8 @@ RANGES: dict[str, tuple[float, float]] = {        # of attributes; those with wh
     "n_fft": (1, 1 << 16), "hop": (1, 1 << 16), "hidden": (1, 1 << 16),
     "size": (1, 1 << 16), "dilation": (1, 1 << 16), "groups": (1, 1 << 16), "stride": (1, 1 << 16),
     "start": (0, 1 << 16), "stop": (0, 1 << 16), "channels": (-1, 1 << 16), "pad": (0, 1 << 16), "extra": (0, 1 << 16),
-    "before": (0, 1 << 16), "after": (0, 1 << 16), "heads": (1, 1 << 16), "bins": (1, 1024), "rate": (1, 1 << 20),
+    "before": (0, 1 << 16), "after": (0, 1 << 16), "heads": (1, 1 << 16), "chunk": (1, 1 << 16),
+    "bins": (1, 1024), "rate": (1, 1 << 20),
     "bits": (1, 16), "low": (-1e30, 1e30), "high": (-1e30, 1e30),
     "decay": (1e-30, 1.0), "floor": (1e-30, 1e30), "window_energy": (1e-30, 1e30), "eps": (1e-30, 1e30),
     "scale": (-1e30, 1e30), "shift": (-1e30, 1e30), "power": (0.01, 100.0),
@@ -136,7 +137,8 @@ def _fit_fbank(of: Attributes) -> bool:
 
 
 def _fit_attention(of: Attributes, position: Shape, *biases: Shape) -> bool:
-    return (len(position) == 2 and position[1] % 2 == 0 and {*biases} == {position[:1]}
+    limits = "chunk" not in of or ("before" in of and "after" not in of)
+    return (limits and len(position) == 2 and position[1] % 2 == 0 and {*biases} == {position[:1]}
             and position[0] % of["heads"] == 0)
 
 

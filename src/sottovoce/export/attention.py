@@ -3,6 +3,7 @@
 import numpy as np
 
 from sottovoce.artefact.graph import Node
+from sottovoce.errors import SottovoceError
 from sottovoce.export.scope import as_is, transposed
 from sottovoce.export.utterances import Frames, Utterances
 
@@ -12,6 +13,9 @@ LEAST = float(np.finfo(np.float32).min)          # the score of what is not seen
 def attention(utterances: Utterances, node: Node) -> str:
     """Values [N, T, C] mixed across the frames of their utterance, as `runtime/attention.py` does."""
     add, axes, frames = utterances.builder.add, utterances.axes, utterances.frames[node.name]
+    if "chunk" in node.attributes:
+        raise SottovoceError(f"ONNX export: expected attention over whole utterances, got chunks of "
+                             f"{node.attributes['chunk']} frames ({node.name}): the engine streams such a model")
     query, key, value = utterances.inputs(node)
     channels, width = utterances.tensors[node.tensors["position"]].shape
     heads = node.attributes["heads"]

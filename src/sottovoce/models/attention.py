@@ -8,13 +8,15 @@ from torch import Tensor, nn
 class Attention(nn.Module):
     """Values [B, T, C] mixed across frames, in heads, by how queries [B, T, C] meet keys and their distances.
 
-    A frame sees `left` frames before it and `right` after it, -1 for all. Scores are those of Dai et al. 2019
-    (Transformer-XL), section 3.3, with sinusoids of `waves` values for the distance, C if it is None.
+    A frame sees `left` frames before it and `right` after it, -1 for all. With a `chunk` of so many frames, not 0, it
+    sees its whole chunk and `left` frames before that. Scores are those of Dai et al. 2019 (Transformer-XL), section
+    3.3, with sinusoids of `waves` values for the distance, C if it is None.
     """
 
-    def __init__(self, channels: int, heads: int, left: int = -1, right: int = -1, waves: int | None = None) -> None:
+    def __init__(self, channels: int, heads: int, left: int = -1, right: int = -1, waves: int | None = None,
+                 chunk: int = 0) -> None:
         super().__init__()
-        self.heads, self.left, self.right = heads, left, right
+        self.heads, self.left, self.right, self.chunk = heads, left, right, chunk
         self.position = nn.Parameter(torch.empty(channels, waves or channels))   # W_kR
         self.content_bias = nn.Parameter(torch.zeros(channels))                  # u
         self.position_bias = nn.Parameter(torch.zeros(channels))                 # v
@@ -41,6 +43,9 @@ class Attention(nn.Module):
     def hidden(self, frames: int, device: torch.device) -> Tensor:
         """Which frames [T, T] (of the query, of the key) a frame does not see."""
         steps = torch.arange(frames, device=device)
+        if self.chunk:
+            ahead = steps - (steps // self.chunk * self.chunk)[:, None]          # of the first of the chunk
+            return (ahead < -self.left) | (ahead >= self.chunk)
         ahead = steps - steps[:, None]
         none = torch.zeros_like(ahead, dtype=torch.bool)
         before = none if self.left < 0 else ahead < -self.left

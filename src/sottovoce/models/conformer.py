@@ -48,9 +48,10 @@ class ConformerConfig:
     middle: int = 1024               # channels within a feed-forward part
     kernel: int = 3                  # frames that the convolution of a block sees
     images: int = 32                 # channels of the two convolutions before the blocks
-    left: int = -1                   # frames before its own that attention sees; -1: all
+    left: int = -1                   # frames before its own, or before its chunk, that attention sees; -1: all
     right: int = -1                  # frames after its own that attention sees; -1: all
     causal: bool = False             # the convolutions of the blocks see no later frames
+    chunk: int = 0                   # frames that attention sees together, and nothing later; 0: all, no streaming
     dropout: float = 0.1             # of what each part adds, in training
     bands: int = 2                   # stripes of the filter banks that are hidden, in training (SpecAugment),
     band: int = 27                   # each of so many at most
@@ -62,13 +63,17 @@ class ConformerConfig:
     def __post_init__(self) -> None:
         for name, least, most in (("symbols", 2, 65536), ("layers", 1, 64), ("channels", 2, 16384), ("heads", 1, 64),
                                   ("middle", 1, 16384), ("kernel", 1, 255), ("images", 1, 4096), ("left", -1, 65536),
-                                  ("right", -1, 65536), ("bands", 0, BINS), ("band", 0, BINS), ("gaps", 0, 1024)):
+                                  ("right", -1, 65536), ("chunk", 0, 4096), ("bands", 0, BINS), ("band", 0, BINS),
+                                  ("gaps", 0, 1024)):
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be {least}..{most}, got {getattr(self, name)}")
         if self.channels % self.heads or self.channels % 2:
             raise ValueError(f"channels must be even and a multiple of {self.heads} heads, got {self.channels}")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got {self.kernel}")
+        if self.chunk and (self.left < 0 or self.right >= 0):
+            raise ValueError("left and right must be at least 0 and -1 where there is a chunk, "
+                             f"got {self.left} and {self.right}")
         if not (0 <= self.dropout < 1 and 0 <= self.gap < 1):
             raise ValueError(f"dropout and gap must be at least 0 and below 1, got {self.dropout} and {self.gap}")
         if self.stream is not None and not 1 <= self.stream <= self.channels:
@@ -130,7 +135,8 @@ class SelfAttention(Part):
         super().__init__(config, local)
         channels = config.channels // config.heads * heads
         self.query, self.key, self.value = (nn.Linear(local, channels) for _ in range(3))
-        self.attention = Attention(channels, heads, config.left, config.right, config.channels)
+        self.attention = Attention(channels, heads, config.left, config.right, config.channels,
+                                   config.chunk)
         self.leave = nn.Linear(channels, local)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -147,7 +153,7 @@ class Convolution(Part):
         super().__init__(config, local)
         channels = config.channels
         self.enter, self.gate = nn.Linear(local, channels), nn.Linear(local, channels)
-        self.along = DepthConv(channels, config.kernel, causal=config.causal)
+        self.along = DepthConv(channels, config.kernel, causal=config.causal or config.chunk > 0)
         self.batch_norm = BatchNorm(channels)
         self.leave = nn.Linear(channels, local)
         self.dropout = nn.Dropout(config.dropout)

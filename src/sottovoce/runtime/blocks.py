@@ -32,8 +32,11 @@ def enhance_blocks(session: AnySession, blocks: Iterable[Array], rate: int, shar
     """Enhanced blocks for blocks [frames, channels] at `rate` Hz, of the same sizes and aligned with them.
 
     Each channel is enhanced on its own. Above half the model's sample rate the output holds only the
-    unenhanced `1 - share` of the input: the model cannot clean that band, and its noise would remain.
+    unenhanced `1 - share` of the input: the model cannot clean that band, and its noise would remain. Raises
+    SottovoceError for a model that gives features.
     """
+    if session.features:
+        raise SottovoceError("expected a model whose output is a waveform, got one that gives features")
     dry, noisy = tee(blocks)
     at_model = resampled(noisy, rate, session.sample_rate)
     enhanced = (block.T for block in session.stream(np.ascontiguousarray(block.T) for block in at_model))

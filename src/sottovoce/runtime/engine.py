@@ -11,7 +11,7 @@ from sottovoce.artefact.file import decode, read_bytes, read_header
 from sottovoce.errors import EngineError, SottovoceError
 from sottovoce.runtime.operation import Array
 from sottovoce.runtime.session import Session
-from sottovoce.runtime.surface import AnySession
+from sottovoce.runtime.surface import AnySession, Step
 
 if TYPE_CHECKING:
     from sottovoce._engine import EngineSession
@@ -54,7 +54,7 @@ class CompiledSession(AnySession):
         rows = np.ascontiguousarray(samples)
         return np.stack([self._started(len(row)).run(row).reshape(self._shape) for row in rows])
 
-    def _fresh(self) -> Callable[[Array], Array]:
+    def _fresh(self) -> tuple[Step, Step]:
         sessions: list[EngineSession] = []
 
         def step(samples: Array) -> Array:
@@ -62,7 +62,7 @@ class CompiledSession(AnySession):
                 sessions.extend(self._started() for _ in samples)
             return _stepped(sessions, samples)
 
-        return step
+        return step, step
 
     def _next(self, samples: Array) -> Array:
         if not self._stepping:

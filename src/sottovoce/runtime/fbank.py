@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sottovoce.runtime.operation import Array, Attributes, Outcome, State, Tensors
 
@@ -14,21 +15,45 @@ LEAST = np.finfo(np.float32).eps         # of the power in a band
 def fbank(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
     """Log-mel filter banks [B, T, bins] of a waveform [B, N], mirrored at both edges: T = (N + hop / 2) div hop.
 
-    Frame t is centred on sample (t + 1/2) hop.
+    Frame t is centred on sample (t + 1/2) hop. With a state, which `past` begins, the samples follow on it, nothing is
+    mirrored, and T = N div hop.
     """
     (waveform,) = inputs
     n_fft, hop, rate, low, high = (attributes[name] for name in ("n_fft", "hop", "rate", "low", "high"))
-    samples = waveform.shape[1]
-    first = np.arange((samples + hop // 2) // hop) * hop + hop // 2 - n_fft // 2
-    places = (first[:, None] + np.arange(n_fft)) % max(2 * samples, 1)           # there and back again
-    frames = waveform[:, np.minimum(places, 2 * samples - 1 - places)]           # [B, T, n_fft]
+    if state:
+        waveform, first = np.concatenate([state["past"], waveform], 1), 0
+        count = (waveform.shape[1] - (n_fft - hop)) // hop
+        kept = {"past": waveform[:, count * hop :].copy()}
+    else:
+        first, count, kept = hop // 2 - n_fft // 2, (waveform.shape[1] + hop // 2) // hop, {}
+    frames = mirrored(waveform, first + np.arange(count)[:, None] * hop + np.arange(n_fft))      # [B, T, n_fft]
     frames -= frames.mean(-1, keepdims=True)
     frames -= EMPHASIS * np.concatenate([frames[..., :1], frames[..., :-1]], -1)
     weights = mel_weights(attributes["bins"], n_fft, rate, low, high)
     spectrum = np.fft.rfft(frames * _povey(n_fft), 2 * len(weights))[..., :-1]
     power = np.square(spectrum.real) + np.square(spectrum.imag)
     bands: Array = np.log(np.maximum(power.astype(np.float32) @ weights, LEAST))
-    return bands, {}
+    return bands, kept
+
+
+def mirrored(waveform: Array, places: NDArray[np.int64]) -> Array:
+    """The samples [B, ...] at these places [...] of a waveform [B, N] that goes there and back again, without end."""
+    samples = waveform.shape[1]
+    places = places % max(2 * samples, 1)
+    taken: Array = waveform[:, np.minimum(places, 2 * samples - 1 - places)]
+    return taken
+
+
+def ahead(attributes: Attributes) -> int:
+    """Samples that are needed after a frame's hop before the frame is known."""
+    n_fft, hop = attributes["n_fft"], attributes["hop"]
+    return int(n_fft - n_fft // 2 + hop // 2 - hop)
+
+
+def past(attributes: Attributes, waveform: Array) -> Array:
+    """The state [B, n_fft - hop] of a stream that has heard `ahead` samples of a waveform [B, N]."""
+    late = ahead(attributes)
+    return mirrored(waveform, np.arange(late - (attributes["n_fft"] - attributes["hop"]), late))
 
 
 @cache

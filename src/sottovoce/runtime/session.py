@@ -2,7 +2,7 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -11,8 +11,9 @@ import numpy as np
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.graph import ENDS, FEATURES, Node
 from sottovoce.errors import FormatError, SottovoceError
+from sottovoce.runtime.fbank import ahead, mirrored, past
 from sottovoce.runtime.reference import OPS, Array, State
-from sottovoce.runtime.surface import AnySession
+from sottovoce.runtime.surface import AnySession, Step
 
 BLOCK_FRAMES = 256         # frames computed at once, however many are given: bounds the memory, and fits caches
 
@@ -28,6 +29,7 @@ class Session(AnySession):
         self.meta = artefact.meta
         self._nodes = artefact.graph.streamed
         self.features = [node.op for node in self._nodes if node.op in (FEATURES, *chain(*ENDS))] == [FEATURES]
+        self._front = next((node for node in self._nodes if node.op == FEATURES and self.features), None)
         self._before = tuple(node for node in self.graph.nodes if node not in self._nodes)       # once, in `given`
         self._gone = _last_reads((*self._before, *self._nodes), self.graph.outputs)
         self.tensors = {name: stored.to_array() for name, stored in artefact.tensors.items()}
@@ -43,15 +45,16 @@ class Session(AnySession):
         self._try()
 
     def advance(self, samples: Array, state: State) -> tuple[Array, State]:
-        """Output [B, K * hop] and new state for samples [B, K * hop] after `state`; `{}` is a fresh start.
+        """Output and new state for samples [B, K * hop] after `state`; `{}` is a fresh start.
 
         Pure and unchecked: `step` is this with its input checked and the state kept. Raises SottovoceError as `step`
-        does for a model that is not causal or gives features.
+        does for a model that is not causal.
         """
-        self._expect_waveform("advance")
         self._expect_causal("advance")
         self._expect_conditions()
-        size = BLOCK_FRAMES * self.hop
+        if not state:
+            samples, state = self._begun(samples)
+        size = max(BLOCK_FRAMES // self.graph.piece, 1) * self.hop
         parts = []
         for start in range(0, max(samples.shape[1], 1), size):
             value, state = self._execute(samples[:, start : start + size], state)
@@ -83,15 +86,15 @@ class Session(AnySession):
         self._known = self._conditioned(conditions)
 
     def _whole(self, samples: Array) -> Array:
-        if self.features:
-            return self._execute(samples, {})[0]
         if self.causal:
             return np.concatenate([*self.stream([samples])], axis=1)
+        if self.features:
+            return self._execute(samples, {})[0]
         length = samples.shape[1]
         padded = np.pad(samples, ((0, 0), (0, self.delay + -length % self.hop)))
         return self._execute(padded, {})[0][:, self.delay : self.delay + length]
 
-    def _fresh(self) -> Callable[[Array], Array]:
+    def _fresh(self) -> tuple[Step, Step]:
         state: State = {}
 
         def step(samples: Array) -> Array:
@@ -99,7 +102,10 @@ class Session(AnySession):
             value, state = self.advance(samples, state)
             return value
 
-        return step
+        def last(samples: Array) -> Array:
+            return self._execute(self._ended(samples, state), state)[0]
+
+        return step, last
 
     def _next(self, samples: Array) -> Array:
         value, self._state = self.advance(samples, self._state)
@@ -107,6 +113,20 @@ class Session(AnySession):
 
     def _heard(self) -> int | None:
         return _batch(self._state) if self._state else None
+
+    def _begun(self, samples: Array) -> tuple[Array, State]:
+        """What is left of the first samples [B, N] of a stream, and the state before that."""
+        if self._front is None:
+            return samples, {}
+        return samples[:, self.delay :], {f"{self._front.name}.past": past(self._front.attributes, samples)}
+
+    def _ended(self, samples: Array, state: State) -> Array:
+        """The last samples [B, N] of a stream of features, mirrored at their end, as far as frames need them."""
+        if not state or self._front is None:
+            return samples                                       # all that there are
+        heard, hop = state[f"{self._front.name}.past"], self._front.attributes["hop"]
+        start, frames = heard.shape[1], (self.delay + samples.shape[1] + hop // 2) // hop
+        return mirrored(np.concatenate([heard, samples], 1), np.arange(start, start + frames * hop))
 
     def _execute(self, samples: Array, state: State) -> tuple[Array, State]:
         before: defaultdict[str, State] = defaultdict(dict)
@@ -148,12 +168,14 @@ class Session(AnySession):
     def _silence(self, batch: int) -> State:
         """The state of so many waveforms before the first hop."""
         with _fitting():
-            return self._execute(np.zeros((batch, 0), np.float32), {})[1]
+            samples, state = self._begun(np.zeros((batch, self.delay), np.float32))
+            return self._execute(samples[:, :0], state)[1]
 
     def _timing(self) -> tuple[int, int]:
         """Hop and delay in samples, from the operations at the two ends of the graph."""
-        if self.features and len(self.graph.outputs) == 1:
-            return next(node.attributes["hop"] for node in self._nodes if node.op == FEATURES), 0
+        if self._front is not None and len(self.graph.outputs) == 1:
+            of = self._front.attributes
+            return (of["hop"] * self.graph.piece, ahead(of)) if self.causal else (of["hop"], 0)
         ends = [node for node in self._nodes if node.op in chain(*ENDS)]
         if tuple(node.op for node in ends) not in ENDS or not self.inputs or len(self.graph.outputs) != 1:
             known = " or ".join(f"one {first}, one {last}" for first, last in ENDS)

@@ -10,6 +10,8 @@ import numpy as np
 from sottovoce.errors import SottovoceError
 from sottovoce.runtime.operation import Array
 
+Step = Callable[[Array], Array]
+
 
 class AnySession(ABC):
     """A model ready to run.
@@ -17,8 +19,8 @@ class AnySession(ABC):
     `sample_rate` is in Hz, `hop` the number of samples that `step` advances by, `delay` the number of samples
     that the output of `step` lies behind its input. `meta` is what the file says of itself. `inputs` are names: of what
     is streamed, and of conditions, such as an enrolment, that `given` takes. A model that is not `causal` has to hear
-    all before it says anything. Whether its output is `features` and not a waveform is told by how it begins: such a
-    model only `run`s.
+    all before it says anything. Whether its output is `features` and not a waveform is told by how it begins. If such a
+    model is causal, each `hop` gives it as many frames as it takes together, known `delay` samples after the hop.
     """
 
     meta: Mapping[str, Any]
@@ -65,33 +67,39 @@ class AnySession(ABC):
     def step(self, *inputs: Array) -> Array:
         """The next samples [K * hop] or [B, K * hop] for as many given, `delay` late; keeps its state.
 
+        Of a model whose output are `features`: the next frames [T, ...] or [B, T, ...]. The first step then takes the
+        `delay` samples that its frames wait for too, K * hop + delay in all; `stream` knows where the waveform ends.
         Raises SottovoceError for a wrong shape or type, a NaN, another batch size than before, or a model that is not
-        causal or gives features.
+        causal.
         """
-        self._expect_waveform("step")
         self._expect_causal("step")
         waveform = self._checked(inputs)
-        if waveform.shape[-1] % self.hop:
-            raise SottovoceError(f"step: expected a multiple of {self.hop} samples, got {waveform.shape[-1]}")
-        samples = np.atleast_2d(waveform)
-        before = self._heard()
+        samples, before = np.atleast_2d(waveform), self._heard()
+        early = self.delay if self.features and before is None else 0
+        if waveform.shape[-1] < early or (waveform.shape[-1] - early) % self.hop:
+            more = f" and {early} more" if early else ""
+            raise SottovoceError(f"step: expected a multiple of {self.hop} samples{more}, got {waveform.shape[-1]}")
         if before not in (None, len(samples)):
             raise SottovoceError(f"step: expected a batch of {before} as before, got {len(samples)}")
-        return self._next(samples).reshape(waveform.shape)
+        value = self._next(samples)
+        return value if waveform.ndim == 2 else value[0]
 
     def stream(self, blocks: Iterable[Array]) -> Iterator[Array]:
         """Enhanced blocks [B, any] of a waveform in blocks [B, any]: aligned with it, and as long in all.
 
         A hop comes out once it is known, `delay` samples after it went in; of a model that is not causal all at once,
-        after the last block. Leaves the state of `step` alone. Raises SottovoceError for a model that gives features.
+        after the last block. Of a model whose output are `features`: these, [B, any, ...]. Leaves the state of `step`
+        alone.
         """
-        self._expect_waveform("stream")
         self._expect_conditions()
         if not self.causal:
             if heard := [*blocks]:
                 yield self._whole(np.concatenate(heard, axis=1))
             return
-        step = self._fresh()
+        step, last = self._fresh()
+        if self.features:
+            yield from self._frames(blocks, step, last)
+            return
         early = self.delay                                       # samples still to come from before the start
         rest: Array | None = None                                # less than a hop
         for block in blocks:
@@ -102,6 +110,18 @@ class AnySession(ABC):
         if rest is not None:
             length = rest.shape[1] + self.delay
             yield step(np.pad(rest, ((0, 0), (0, self.delay + -length % self.hop))))[:, early:length]
+
+    def _frames(self, blocks: Iterable[Array], step: Step, last: Step) -> Iterator[Array]:
+        """The frames of features that are known after each block, and at the end the rest."""
+        early = self.delay                                       # samples that the first step takes more than others
+        rest: Array | None = None
+        for block in blocks:
+            rest = block if rest is None else np.concatenate([rest, block], axis=1)
+            if (whole := (rest.shape[1] - early) // self.hop * self.hop) > 0:
+                yield step(rest[:, : early + whole])
+                rest, early = rest[:, early + whole :], 0
+        if rest is not None:
+            yield last(rest)
 
     @abstractmethod
     def reset(self) -> None:
@@ -116,12 +136,12 @@ class AnySession(ABC):
         """The output for whole waveforms [B, N]."""
 
     @abstractmethod
-    def _fresh(self) -> Callable[[Array], Array]:
-        """What makes output [B, K * hop] of samples, from a fresh start and then one after the other."""
+    def _fresh(self) -> tuple[Step, Step]:
+        """From a fresh start, what `step` does of samples one after the other; and the features of the last ones."""
 
     @abstractmethod
     def _next(self, samples: Array) -> Array:
-        """Output [B, K * hop] for the next samples of `step`."""
+        """Output for the next samples of `step`."""
 
     @abstractmethod
     def _heard(self) -> int | None:
@@ -139,11 +159,6 @@ class AnySession(ABC):
         if self._missing:
             names = ", ".join(self._missing)
             raise SottovoceError(f"expected a session that was given its {names}, got one without: see Session.given")
-
-    def _expect_waveform(self, what: str) -> None:
-        if self.features:
-            raise SottovoceError(f"{what}: expected a model whose output is a waveform, got one that gives features: "
-                                 "run works with it")
 
     def _expect_causal(self, what: str) -> None:
         if not self.causal:
