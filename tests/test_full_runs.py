@@ -23,7 +23,7 @@ from sottovoce.metrics.statistics import Rate, weights_of
 from sottovoce.recipe import parse_recipe, parse_stages
 
 sys.path.insert(0, str(toy.ROOT / "benchmarks"))
-from full import extraction, pages, recognition, status
+from full import acoustic, extraction, pages, recognition, status
 from full import queue as queues
 from full.one import make
 from full.queue import FullRun, Queue, read_runs, work
@@ -97,7 +97,7 @@ def test_the_list_holds_every_run_that_a_table_has_a_row_for() -> None:
     remedies = [f"{model}-{variant}" for model, of in REMEDIES.items() for variant in of]
     assert sorted(run.name for run in LISTED.runs) == sorted(
         {*enhancers, *ablations, *remedies, *extraction.names(), *recognition.names(), *recognition.ABLATIONS,
-         "lstm-start", "lstm-small-start", "tcnn-start", "wase-separate"})
+         *acoustic.names(), *acoustic.ADAPTED, "lstm-start", "lstm-small-start", "tcnn-start", "wase-separate"})
 
 
 @pytest.mark.parametrize("run", LISTED.runs, ids=lambda run: run.name)
@@ -316,6 +316,54 @@ def test_an_extraction_target_is_met_by_the_whole_file_and_its_gain(times: float
     first, second = tables.verdicts().splitlines()
     assert first.startswith(f"- Target: 10 times smaller on disk, everything counted, within 0.3 dB SI-SDRi: {word};")
     assert MISSING in second
+
+
+def acoustic_tables(**rates: float) -> acoustic.AcousticModels:
+    """Of models with these word error rates."""
+    results = Results(Path("nowhere"), toy.ROOT / "benchmarks/full/published.json")
+    named = {"teacher": acoustic.TEACHER, "baseline": acoustic.BASELINE, "student": acoustic.STUDENT}
+    results.stored = {named[name]: {"scores": {"all": {"wer": {"mean": rate}}}} for name, rate in rates.items()}
+    return acoustic.AcousticModels(results)
+
+
+@pytest.mark.parametrize(("student", "adapted", "shown"), [
+    (43.9, 42.4, ["**met**", "61%", "**met**", "76%"]), (44.1, 42.6, ["**not met**", "59%", "**not met**", "74%"]),
+])
+def test_what_is_closed_of_the_gap_is_measured_from_the_students_own_errors(
+    student: float, adapted: float, shown: list[str],
+) -> None:
+    tables = acoustic_tables(teacher=40.0, baseline=50.0, student=student)
+    stage = {"labels": "teacher", "only": "*gate*", "after": {"wer": adapted}}
+    tables.results.stored["hdnn-h128-skd-smbr-adapt"] = {"adapted": [stage]}
+    first, second, third = tables.verdicts().splitlines()
+    assert re.findall(r"\*\*.*?\*\*|\d+%(?=;|$)", f"{first}\n{second}", re.MULTILINE) == shown and MISSING in third
+    assert MISSING in acoustic_tables(teacher=50.0, baseline=40.0, student=45.0).verdicts().splitlines()[0]
+
+
+@pytest.mark.parametrize(("size", "rise", "word"), [
+    (400_000, 0.5, "**met**"), (400_001, 0.0, "**not met**"), (300_000, 0.6, "**not met**"),
+])
+def test_the_small_student_is_judged_by_its_file_and_its_errors(size: int, rise: float, word: str) -> None:
+    tables = acoustic_tables(student=45.0)
+    against = {acoustic.STUDENT: {"mean": rise, "low": rise, "high": rise}}
+    tables.results.stored[acoustic.COMPRESSED] = {"bytes": size, "scores": {"all": {"wer": {"against": against}}}}
+    assert f"word errors +0.5 at most: {word}; {size:,} bytes" in tables.verdicts()
+
+
+@pytest.mark.parametrize(("low", "high", "word"), [
+    (-2.0, -0.1, "**holds**"), (-2.0, 0.1, "not told apart"), (0.1, 2.0, "**does not hold**"),
+])
+def test_what_is_expected_holds_where_the_interval_says_so(low: float, high: float, word: str) -> None:
+    tables = acoustic_tables()
+    against = {"dnn-h512": {"mean": (low + high) / 2, "low": low, "high": high}}
+    tables.results.stored["hdnn-h512"] = {"scores": {"all": {"wer": {"against": against}}}}
+    (row,) = [line for line in tables.orders().splitlines() if line.startswith("| highway before plain, 512 units |")]
+    assert f"| {word} | -0.8 |" in row
+
+
+def test_all_that_is_expected_is_measured() -> None:
+    for _, better, worse in acoustic.expected():
+        assert worse in {*LISTED.by_name[better].after, LISTED.teacher(LISTED.by_name[better]).name}
 
 
 def test_a_result_of_an_earlier_teacher_is_not_shown() -> None:

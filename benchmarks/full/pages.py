@@ -8,6 +8,7 @@ from typing import Any
 
 import enhance
 
+from full.acoustic import AcousticModels
 from full.extraction import Extraction
 from full.recognition import Recognition
 from full.tables import Results, markdown
@@ -34,7 +35,7 @@ def write() -> None:
 def results_page() -> str:
     """All results there are."""
     parts = [HEAD, *map(enhance.table, enhance.results()), _full().page(), _extraction().page(),
-             _recognition().page()]
+             _recognition().page(), _acoustic().page()]
     if OVERHEAD.is_file():
         parts.append(f"## What a step of training costs\n\n{overhead(json.loads(OVERHEAD.read_text()))}")
     if SENSITIVITY.is_file():
@@ -57,6 +58,8 @@ def tables() -> dict[str, str]:
         "the sizes of work 3": _extraction().sizes(),
         "work 4": _recognition().rows(),
         "the ablations of work 4": _recognition().ablations(),
+        "work 5": _acoustic().rows(),
+        "the adaptation of work 5": _acoustic().adaptation(),
     }
 
 
@@ -102,6 +105,10 @@ def _full() -> Results:
 
 def _extraction() -> Extraction:
     return Extraction(_full(), enhance.RESULTS / "tinywase_sizes.json")
+
+
+def _acoustic() -> AcousticModels:
+    return AcousticModels(_full())
 
 
 def _recognition() -> Recognition:

@@ -20,6 +20,7 @@ from sottovoce.files import write_text
 from sottovoce.ledger import Row, read_ledger
 from sottovoce.metrics.statistics import Interval, mean_interval, paired_bootstrap, weights_of
 from sottovoce.proof import environment
+from sottovoce.tasks.acoustic import Acoustic
 from sottovoce.tasks.extract import Extract
 
 EVERYTHING = "all"           # the group of all utterances
@@ -61,6 +62,9 @@ def record(queue: Queue, run: FullRun) -> Path:
     }
     if isinstance(recipe.task, Extract):
         result["swaps"] = swaps(queue, run)
+    if isinstance(recipe.task, Acoustic):
+        result["dev"] = summary(scores_of(queue, run, "dev"), recipe.task.groups("dev"), {})[EVERYTHING]
+        result["adapted"] = [{**row.settings, **row.details} for row in rows if row.kind == "adapt"]
     given = recipe.task.given
     inputs = {"name": given, "kind": given, "scores": summary(input_scores(queue, run), groups, {})}
     write_text(queue.results / f"{given}.json", json.dumps(inputs, indent=1) + "\n")
@@ -127,10 +131,11 @@ def shipped_scores(queue: Queue, run: FullRun) -> dict[str, dict[str, float]]:
 
 
 def _references(queue: Queue, run: FullRun) -> dict[str, Scores]:
-    """What the run is compared with, as far as it is there: its task's inputs, its teacher, and see VERSUS."""
+    """What the run is compared with, if there: its task's inputs, its teacher, what it is after, and see VERSUS."""
     versus = VERSUS.get(run.variant) or VERSUS.get(run.kind)
-    others = (queue.teacher(run), queue.by_name.get(f"{run.model}-{versus}"))
-    there = (other for other in others if other is not None and queue.state(other) == "done")
+    others = (queue.teacher(run), queue.by_name.get(f"{run.model}-{versus}"), *map(queue.by_name.get, run.after))
+    there = (other for other in others
+             if other is not None and other.kind != "start" and queue.state(other) == "done")
     given = queue.recipe(run).task.given
     return {given: input_scores(queue, run), **{other.name: scores_of(queue, other) for other in there}}
 

@@ -11,16 +11,17 @@ from sottovoce.artefact.file import load
 from sottovoce.files import write_text
 from sottovoce.metrics.statistics import Rate, means
 from sottovoce.runtime import Session
+from sottovoce.tasks.lists import Split
 
 Scores = list[dict[str, float]]
 
 
-def scores_of(queue: Queue, run: FullRun) -> Scores:
+def scores_of(queue: Queue, run: FullRun, split: Split = "test") -> Scores:
     """Of the run's model.sotto, run without torch."""
     model = queue.directory(run) / "model.sotto"
     task = queue.recipe(run).task
-    of = {**task.identity("test"), "model": _digest(model)}
-    return kept(queue.directory(run) / "test.json", of, lambda: task.scores(Session(load(model)).run, "test"))
+    of = {**task.identity(split), "model": _digest(model)}
+    return kept(queue.directory(run) / f"{split}.json", of, lambda: task.scores(Session(load(model)).run, split))
 
 
 def input_scores(queue: Queue, run: FullRun) -> Scores:
