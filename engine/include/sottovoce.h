@@ -55,6 +55,7 @@ typedef struct {
     uint32_t delay;                      /* samples by which the output of sv_step lies behind its input */
     uint32_t conditions;                 /* waveforms to sv_give before the first step */
     uint32_t features;                   /* values of each frame of the output; 0: the output is a waveform */
+    uint32_t frames;                     /* of features that sv_step makes of a hop; 0: it makes none */
     int causal;                          /* whether sv_step works */
     sv_instructions instructions;        /* those in use */
     size_t weight_bytes;                 /* memory of the weights as they are run */
@@ -78,8 +79,16 @@ void sv_end(sv_session **session);
 sv_status sv_give(sv_session *session, uint32_t condition, const float *samples, size_t count);
 
 /* The next samples of the output, as many as are given, a multiple of hop; `out` may be `in`. Samples that are not
- * finite count as 0. A state that is no longer finite is forgotten, and its samples are 0. */
+ * finite count as 0. A state that is no longer finite is forgotten, and its samples are 0.
+ *
+ * Of a model of features: the next frames, `frames` x `features` floats for each hop. Each is known `delay` samples after
+ * its hop, so the first step, of a fresh state, takes `delay` samples more. */
 sv_status sv_step(sv_session *session, const float *in, float *out, size_t samples);
+
+/* The end of a waveform that was heard in steps, of a causal model of features: the frames of the last samples, any number
+ * of them. They are sv_outputs(model, delay + samples) floats, or, if there was no step, sv_outputs(model, samples). The
+ * state is fresh afterwards. */
+sv_status sv_finish(sv_session *session, const float *in, size_t samples, float *out);
 sv_status sv_reset(sv_session *session); /* forget everything that was heard; conditions stay */
 
 /* The output for a whole waveform, as if nothing had come before: `sv_outputs` floats, in time with the input. The state

@@ -68,19 +68,32 @@ public:
         call([&] { return sv_give(session, condition, samples.data(), samples.size()); });
     }
     Made step(Given samples) {
+        sv_info info = sv_query(model.get());
+        size_t count = samples.size(), early = stepped ? 0 : info.delay;
+        if (info.frames) count = count < early ? 0 : (count - early) / info.hop * info.frames * info.features;
         float *out;
-        Made made = array(samples.size(), out);
+        Made made = array(count, out);
         call([&] { return sv_step(session, samples.data(), out, samples.size()); });
+        stepped = true;
+        return made;
+    }
+    Made finish(Given samples) {
+        float *out;
+        Made made = array(sv_outputs(model.get(), samples.size() + (stepped ? sv_query(model.get()).delay : 0)), out);
+        call([&] { return sv_finish(session, samples.data(), samples.size(), out); });
+        stepped = false;
         return made;
     }
     Made run(Given samples) {
         float *out;
         Made made = array(sv_outputs(model.get(), samples.size()), out);
         call([&] { return sv_run(session, samples.data(), samples.size(), out); });
+        stepped = false;
         return made;
     }
     void reset() {
         call([&] { return sv_reset(session); });
+        stepped = false;
     }
     void close() {
         nb::gil_scoped_release release;
@@ -107,6 +120,7 @@ private:
 
     Model model;
     sv_session *session = nullptr;
+    bool stepped = false;                // since the state was fresh
     std::mutex mutex;
 };
 
@@ -158,6 +172,7 @@ NB_MODULE(_engine, m) {
     nb::class_<Session>(m, "EngineSession")
         .def("give", &Session::give, "condition"_a, "samples"_a.noconvert())
         .def("step", &Session::step, "samples"_a.noconvert())
+        .def("finish", &Session::finish, "samples"_a.noconvert())
         .def("run", &Session::run, "samples"_a.noconvert())
         .def("reset", &Session::reset)
         .def("close", &Session::close);

@@ -45,6 +45,7 @@ typedef enum { SV_HAMMING, SV_HANN_SQRT, SV_RECT } sv_window;
 typedef struct {
     uint32_t n_fft, hop, bins, rate, bits, start, stop, size, dilation, groups, stride, pad, extra, heads, hidden;
     uint32_t before, after;              /* of attention: SV_NO_LIMIT where there is none */
+    uint32_t chunk;                      /* 0: there is none */
     uint32_t *channels, channel_count;   /* of take; a channel that is none is SV_NO_CHANNEL */
     sv_window window;
     double low, high, decay, floor, window_energy, eps, scale, shift, power;

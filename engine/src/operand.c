@@ -20,7 +20,8 @@ const float *sv_frame(const sv_past *past, const sv_work *work, size_t t, size_t
         return x + (t - delay) * past->width;
     if (!past->kept)
         return NULL;
-    size_t at = (size_t)((work->position + t + past->delay - delay) % past->delay);
+    uint64_t position = sv_position(work, work->plan->values[past->value].clock);
+    size_t at = (size_t)((position + t + past->delay - delay) % past->delay);
     return work->states + past->state + at * past->width;
 }
 
@@ -28,7 +29,7 @@ void sv_remember(const sv_past *past, const sv_work *work, size_t t) {
     if (!past->kept)
         return;
     const float *x = sv_data(work, past->value) + t * past->width;
-    size_t at = (size_t)((work->position + t) % past->delay);
+    size_t at = (size_t)((sv_position(work, work->plan->values[past->value].clock) + t) % past->delay);
     memcpy(work->states + past->state + at * past->width, x, past->width * sizeof *x);
     if (!isfinite(work->plan->functions->sum(x, past->width)))
         *work->sound = 0;

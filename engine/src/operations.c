@@ -57,7 +57,8 @@ const sv_operation sv_operations[SV_OPS] = {
     [SV_CONV1D] = {1, "weight bias", "dilation groups after", "after"},
     [SV_CONV2D] = {1, "weight bias", "stride pad", ""},
     [SV_CONV_TRANSPOSE2D] = {1, "weight bias", "stride pad extra", ""},
-    [SV_ATTENTION] = {3, "position content_bias position_bias", "heads before after", "before after"},
+    [SV_ATTENTION] = {3, "position content_bias position_bias", "heads before after chunk",
+                      "before after chunk"},
     [SV_LSTM] = {1, "weight_ih weight_hh bias_ih bias_hh", "hidden", ""},
 };
 
@@ -70,7 +71,7 @@ static const struct range { const char *name; int whole; size_t at; double low, 
     WHOLE(n_fft, 1, 65536), WHOLE(hop, 1, 65536), WHOLE(hidden, 1, 65536), WHOLE(size, 1, 65536),
     WHOLE(dilation, 1, 65536), WHOLE(groups, 1, 65536), WHOLE(stride, 1, 65536), WHOLE(heads, 1, 65536),
     WHOLE(start, 0, 65536), WHOLE(stop, 0, 65536), WHOLE(pad, 0, 65536), WHOLE(extra, 0, 65536),
-    WHOLE(before, 0, 65536), WHOLE(after, 0, 65536), WHOLE(bins, 1, 1024), WHOLE(rate, 1, 1 << 20), WHOLE(bits, 1, 16),
+    WHOLE(before, 0, 65536), WHOLE(after, 0, 65536), WHOLE(chunk, 1, 65536), WHOLE(bins, 1, 1024), WHOLE(rate, 1, 1 << 20), WHOLE(bits, 1, 16),
     REAL(low, -1e30, 1e30), REAL(high, -1e30, 1e30), REAL(decay, 1e-30, 1), REAL(floor, 1e-30, 1e30),
     REAL(window_energy, 1e-30, 1e30), REAL(eps, 1e-30, 1e30), REAL(scale, -1e30, 1e30), REAL(shift, -1e30, 1e30),
     REAL(power, 0.01, 100),
@@ -152,6 +153,7 @@ static int fits_conv1d(const sv_attributes *of, const sv_entry *weight, const sv
 static int fits_attention(const sv_attributes *of, const sv_entry *const *tensors)
 {
     const sv_entry *position = tensors[0];
+    if (of->chunk && (of->before == SV_NO_LIMIT || of->after != SV_NO_LIMIT)) return 0;
     return position->axes == 2 && position->shape[1] % 2 == 0 && position->shape[0] % of->heads == 0
         && is_vector(tensors[1], position->shape[0]) && is_vector(tensors[2], position->shape[0]);
 }

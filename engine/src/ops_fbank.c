@@ -1,4 +1,4 @@
-/* Log-mel filter banks of a waveform that is known as a whole. */
+/* Log-mel filter banks: of a waveform that is known as a whole, or of what a stream has heard so far. */
 #include <math.h>
 #include <string.h>
 
@@ -30,8 +30,11 @@ static void run_fbank(const sv_task *task, const sv_work *work) {
     size_t frames = sv_frames(work, work->plan->values[task->value].clock);
     for (size_t t = 0; t < frames; t++, y += a->bins) {
         int64_t first = (int64_t)t * a->hop + a->hop / 2 - a->n_fft / 2;
-        for (uint32_t n = 0; n < a->n_fft; n++)
-            frame[n] = mirrored(x, work->samples, first + n);
+        if (work->plan->causal)          /* the samples before the present ones come first */
+            memcpy(frame, x + t * a->hop, a->n_fft * sizeof *frame);
+        else
+            for (uint32_t n = 0; n < a->n_fft; n++)
+                frame[n] = mirrored(x, work->samples, first + n);
         f->affine(frame, frame, 1, -f->sum(frame, a->n_fft) / (float)a->n_fft, a->n_fft);
         for (uint32_t n = a->n_fft; n-- > 0;)
             frame[n] -= EMPHASIS * frame[n ? n - 1 : 0];

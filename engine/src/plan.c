@@ -177,11 +177,15 @@ static sv_status find_ends(sv_builder *builder) {
                        "model: expected one waveform in, one stft, one istft or one frames, one "
                        "overlap_add, and one waveform out, or one fbank and features out");
     plan->hop = first->attributes.hop;
-    plan->delay = features ? 0 : first->attributes.n_fft - plan->hop;
+    plan->past = features && plan->causal ? first->attributes.n_fft - plan->hop : 0;
+    plan->delay = features ? plan->past / 2 : first->attributes.n_fft - plan->hop;
     plan->features = features;
+    plan->block = plan->piece > SV_BLOCK ? plan->piece : plan->causal ? SV_BLOCK / plan->piece * plan->piece : 0;
+    plan->most = plan->block + (features ? (plan->delay + plan->hop / 2) / plan->hop : 0);
     return SV_OK;
 }
 
+/* Whether a node sees frames that are still to come. */
 static int waits(const sv_node *node) {
     switch (node->op) {
     case SV_GLOBAL_NORM: case SV_TIME_NORM: case SV_TIME_MEAN: case SV_REVERSE: case SV_QUANTIZE_DYNAMIC: case SV_FBANK:
@@ -192,17 +196,59 @@ static int waits(const sv_node *node) {
     }
 }
 
+/* Whether one that does gives all frames of a piece of the right size as soon as that is there. */
+static int goes_by_pieces(const sv_node *node) {
+    const sv_attributes *a = &node->attributes;
+    return node->op == SV_FOLD || (node->op == SV_ATTENTION && a->chunk)
+        || (node->op == SV_FBANK && a->n_fft % 2 == 0 && a->hop % 2 == 0 && a->n_fft >= a->hop);
+}
+
+static uint64_t common_multiple(uint64_t a, uint64_t b) {
+    uint64_t x = a, y = b;
+    while (y) {
+        uint64_t rest = x % y;
+        x = y;
+        y = rest;
+    }
+    return a / x * b;
+}
+
+/* How many frames of the first input go together in a stream, as docs/format.md has it; 0: all there are. */
+static sv_status find_piece(sv_builder *builder) {
+    sv_plan *plan = builder->plan;
+    const sv_file *file = builder->file;
+    uint64_t piece = 1, *folded = sv_take(builder->pool, plan->value_count, sizeof *folded);
+    int waiting = 0, features = 0, fits = 1;
+    if (!folded)
+        return sv_no_memory(builder);
+    for (uint32_t i = 0; i < plan->value_count; i++)
+        folded[i] = 1;
+    for (uint32_t i = 0; fits && i < file->node_count; i++) {
+        const sv_node *node = &file->nodes[i];
+        uint64_t *every = &folded[file->input_count + i];
+        if (!plan->values[file->input_count + i].streamed)
+            continue;
+        for (uint32_t j = 0; j < node->input_count; j++)
+            *every = folded[node->inputs[j]] > *every ? folded[node->inputs[j]] : *every;
+        *every *= node->op == SV_FOLD ? node->attributes.size : 1;
+        piece = common_multiple(piece, *every * (node->op == SV_ATTENTION && node->attributes.chunk
+                                                 ? node->attributes.chunk : 1));
+        waiting |= waits(node);
+        features |= node->op == SV_FBANK;
+        fits = piece <= SV_MOST_FRAMES && (!waits(node) || goes_by_pieces(node));
+    }
+    plan->causal = fits && (features || !waiting);
+    plan->piece = plan->causal ? (uint32_t)piece : 0;
+    return SV_OK;
+}
+
 /* Tasks in order: what depends on conditions alone, then the stream. */
 static void put_in_order(sv_builder *builder) {
     sv_plan *plan = builder->plan;
     const sv_file *file = builder->file;
-    plan->causal = 1;
-    for (uint32_t i = 0; i < file->node_count; i++) {
-        sv_value *value = &plan->values[file->input_count + i];
+    for (uint32_t i = 0; i < file->node_count; i++)
         for (uint32_t j = 0; j < file->nodes[i].input_count; j++)
-            value->streamed |= plan->values[file->nodes[i].inputs[j]].streamed;
-        plan->causal &= !(value->streamed && waits(&file->nodes[i]));
-    }
+            plan->values[file->input_count + i].streamed |= plan->values[file->nodes[i].inputs[j]].streamed;
     for (int streamed = 0; streamed < 2; streamed++) {
         for (uint32_t i = 0; i < file->node_count; i++) {
             sv_value *value = &plan->values[file->input_count + i];
@@ -256,8 +302,8 @@ static sv_status give_buffers(sv_builder *builder) {
     for (uint32_t i = 0; i < plan->input_count; i++) {
         sv_value *value = &plan->values[i];
         value->size = plan->hops[i];
-        if (sv_take_buffer(builder, &value->buffer, (sv_clock){i, 1}, value->size * sizeof(float),
-                           value->size * sizeof(float)))
+        if (sv_take_buffer(builder, &value->buffer, (sv_clock){i, 1},
+                           (value->size + (i ? 0 : plan->past)) * sizeof(float), value->size * sizeof(float)))
             return builder->failure->status;
         plan->buffers[value->buffer].first = 0;
         plan->buffers[value->buffer].last = SV_NONE;
@@ -374,7 +420,7 @@ sv_status sv_make_plan(sv_plan *plan, const sv_file *file, sv_machine machine, s
     for (uint32_t i = 0; i < file->input_count; i++)
         plan->values[i] = (sv_value){.clock = {i, 1}, .waveform = 1, .streamed = !i, .task = SV_NONE};
     put_in_order(&builder);
-    if (find_ends(&builder))
+    if (find_piece(&builder) || find_ends(&builder))
         return failure->status;
     for (uint32_t i = 0; i < plan->task_count; i++) {
         sv_task *task = &plan->tasks[i];

@@ -4,7 +4,8 @@
 
 #include "vector.h"
 
-#define SV_BLOCK 16                      /* frames of a causal model that run at once, at most */
+#define SV_BLOCK 16                      /* frames of a causal model that run at once, unless a piece is longer */
+#define SV_MOST_FRAMES 65536             /* of a piece: docs/format.md, "A model" */
 #define SV_ALONE UINT32_MAX              /* source of a value that has one frame, whatever comes in */
 #define SV_NONE UINT32_MAX
 #define SV_MOST_BYTES ((size_t)1 << 30)  /* that the values of a few frames may take */
@@ -58,9 +59,12 @@ typedef struct {
     uint32_t value_count, task_count, buffer_count, first_streamed, input_count, output;
     size_t states;                       /* floats */
     size_t weight_bytes;
-    uint32_t hop, delay, features;       /* as in sv_info */
+    uint32_t hop, delay, features;       /* as in sv_info; `hop` is that of a frame */
     uint32_t *hops, *delays;             /* of each input */
     int causal;
+    uint32_t piece, block, most;         /* frames of a causal model: that go together; that run at once; at most, */
+                                         /* at the end of a waveform */
+    uint32_t past;                       /* samples before the present ones that filter banks of a stream see */
 } sv_plan;
 
 /* The memory of a session, as tasks see it. */
@@ -70,7 +74,7 @@ struct sv_work {
     const size_t *offsets;               /* of the buffers */
     float *states;
     const size_t *frames;                /* of each input, now */
-    size_t samples;                      /* of the waveform, where that is known as a whole */
+    size_t samples;                      /* of the waveform, where filter banks know it as a whole */
     uint64_t position;                   /* frames since the beginning of the stream */
     int *sound;                          /* becomes 0 where a state is not finite */
 };
@@ -91,6 +95,9 @@ void sv_print_profile(const sv_plan *plan);              /* the time that each k
 static inline size_t sv_frames(const sv_work *work, sv_clock clock) {
     return clock.source == SV_ALONE ? 1 : work->frames[clock.source] / clock.divide;
 }
+
+/* Frames of a value since the beginning of the stream. */
+static inline uint64_t sv_position(const sv_work *work, sv_clock clock) { return work->position / clock.divide; }
 
 static inline void *sv_room(const sv_work *work, uint32_t buffer) {
     return work->memory + work->offsets[buffer];

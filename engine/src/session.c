@@ -23,6 +23,7 @@ struct sv_session {
     size_t *capacity;                    /* samples of each input, at most; of a stream: of a block */
     uint8_t *given;                      /* of each input, whether it is there */
     int sound;
+    int begun;                           /* a stream of features: its first samples, and those mirrored, are there */
     sv_failure failure;
 };
 
@@ -51,7 +52,7 @@ static sv_status open_plan(sv_model *model, const void *bytes, size_t size, cons
     if (!frames || !offsets)
         return sv_fail(failure, SV_NO_MEMORY, "no memory for the model");
     for (uint32_t i = 0; i < plan->input_count; i++)
-        frames[i] = !i && plan->causal ? SV_BLOCK : frames_for(plan, i, 1);
+        frames[i] = !i && plan->causal ? plan->most : frames_for(plan, i, 1);
     if (sv_lay_out(plan, frames, offsets) > SV_MOST_BYTES)
         return sv_fail(failure, SV_BAD_FILE, "model: expected at most %zu bytes for the values of %zu frames, got more",
                        SV_MOST_BYTES, frames[0]);
@@ -134,8 +135,11 @@ sv_info sv_query(const sv_model *model) {
     if (!model)
         return (sv_info){0};
     const sv_plan *plan = &model->plan;
-    return (sv_info){.sample_rate = model->file.sample_rate, .hop = plan->hop, .delay = plan->delay,
-                     .conditions = plan->input_count - 1, .features = plan->features, .causal = plan->causal,
+    uint32_t piece = plan->features && plan->causal ? plan->piece : 1;
+    uint32_t frames = plan->features && plan->causal ? piece / plan->values[plan->output].clock.divide : 0;
+    return (sv_info){.sample_rate = model->file.sample_rate, .hop = plan->hop * piece, .delay = plan->delay,
+                     .conditions = plan->input_count - 1, .features = plan->features, .frames = frames,
+                     .causal = plan->causal,
                      .instructions = plan->machine.instructions, .weight_bytes = plan->weight_bytes};
 }
 
@@ -154,7 +158,7 @@ static sv_status take_memory(sv_session *session, const sv_limits *limits, sv_fa
     for (uint32_t i = 0; i < plan->input_count; i++) {
         size_t asked = !limits ? 0 : i ? limits->max_condition : limits->max_samples;
         session->capacity[i] = asked ? asked : usual > SIZE_MAX / 4 ? SIZE_MAX / 4 : (size_t)usual;
-        most[i] = !i && plan->causal ? SV_BLOCK : frames_for(plan, i, session->capacity[i]);
+        most[i] = !i && plan->causal ? plan->most : frames_for(plan, i, session->capacity[i]);
     }
     size_t bytes = sv_lay_out(plan, most, offsets);
     *work = (sv_work){.plan = plan, .offsets = offsets, .frames = session->frames, .sound = &session->sound};
@@ -207,6 +211,14 @@ static void forget(sv_session *session) {
     session->work.position = 0;
 }
 
+/* Forgets the samples too. */
+static void begin_anew(sv_session *session) {
+    forget(session);
+    session->begun = 0;
+}
+
+static float tamed(float x) { return !isfinite(x) ? 0 : x > LOUDEST ? LOUDEST : x < -LOUDEST ? -LOUDEST : x; }
+
 /* The samples of an input for so many frames, zeros after the last. */
 static void let_in(sv_session *session, uint32_t input, const float *samples, size_t count, size_t frames) {
     const sv_plan *plan = &session->model->plan;
@@ -214,12 +226,26 @@ static void let_in(sv_session *session, uint32_t input, const float *samples, si
     size_t room = frames * plan->hops[input];
     if (!input && plan->features)
         room = count;                    /* what is left of a hop is heard too */
-    for (size_t i = 0; i < count; i++) {
-        float x = samples[i];
-        to[i] = !isfinite(x) ? 0 : x > LOUDEST ? LOUDEST : x < -LOUDEST ? -LOUDEST : x;
-    }
+    for (size_t i = 0; i < count; i++)
+        to[i] = tamed(samples[i]);
     memset(to + count, 0, (room - count) * sizeof *to);
     session->frames[input] = frames;
+}
+
+/* The samples of so many frames of a stream of features, behind those before them: mirrored ones before the first, and
+ * after the last where there are fewer. */
+static void listen(sv_session *session, const float *samples, size_t count, size_t frames) {
+    const sv_plan *plan = &session->model->plan;
+    float *to = sv_data(&session->work, 0);
+    size_t before = session->begun ? plan->past : 0, all = before + count, period = 2 * all;
+    for (size_t i = before; i < plan->past + frames * plan->hop; i++) {
+        size_t place = session->begun ? i : (i + (plan->delay / period + 1) * period - plan->delay);
+        place %= period;
+        place = place < all ? place : period - 1 - place;
+        to[i] = place < before ? to[place] : tamed(samples[place - before]);
+    }
+    session->begun = 1;
+    session->frames[0] = frames;
 }
 
 /* Runs the stream's tasks for what was let in; where that is not finite, it gives zeros and forgets. */
@@ -239,6 +265,23 @@ static const float *run_stream(sv_session *session) {
         forget(session);
     }
     return y;
+}
+
+/* The features of so many frames that were listened to; their end. */
+static float *put_frames(sv_session *session, float *out) {
+    const sv_plan *plan = &session->model->plan;
+    const sv_value *output = &plan->values[plan->output];
+    float *x = sv_data(&session->work, 0);
+    size_t count = sv_frames(&session->work, output->clock) * output->size;
+    memcpy(out, run_stream(session), count * sizeof *out);
+    memmove(x, x + session->frames[0] * plan->hop, plan->past * sizeof *x);
+    return out + count;
+}
+
+/* Samples that so many frames of features take now. */
+static size_t taken(const sv_session *session, size_t frames) {
+    const sv_plan *plan = &session->model->plan;
+    return frames * plan->hop + (session->begun ? 0 : plan->delay);
 }
 
 static sv_status check_conditions(sv_session *session) {
@@ -265,9 +308,28 @@ sv_status sv_give(sv_session *session, uint32_t condition, const float *samples,
     for (uint32_t i = 1; i < plan->input_count; i++)
         if (!session->given[i])
             return SV_OK;
-    forget(session);
+    begin_anew(session);
     sv_run_tasks(plan, &session->work, 0, plan->first_streamed);
     forget(session);
+    return SV_OK;
+}
+
+static sv_status step_features(sv_session *session, const float *in, float *out, size_t samples) {
+    const sv_plan *plan = &session->model->plan;
+    size_t early = taken(session, 0), hop = (size_t)plan->hop * plan->piece;
+    if (samples < early || (samples - early) % hop || (samples && (!in || !out)))
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT,
+                       "sv_step: expected a multiple of %zu samples and %zu more, got %zu%s", hop, early, samples,
+                       !in || !out ? " at NULL" : "");
+    if (check_conditions(session))
+        return session->failure.status;
+    for (size_t used; samples; in += used, samples -= used) {
+        size_t frames = (samples - taken(session, 0)) / plan->hop;
+        frames = frames < plan->block ? frames : plan->block;
+        used = taken(session, frames);
+        listen(session, in, used, frames);
+        out = put_frames(session, out);
+    }
     return SV_OK;
 }
 
@@ -275,10 +337,11 @@ sv_status sv_step(sv_session *session, const float *in, float *out, size_t sampl
     if (!session)
         return SV_BAD_ARGUMENT;
     const sv_plan *plan = &session->model->plan;
-    if (plan->features || !plan->causal)
+    if (!plan->causal)
         return sv_fail(fresh(session), SV_UNSUPPORTED,
-                       "sv_step: expected a causal model that makes a waveform: sv_run works with "
-                       "this one");
+                       "sv_step: expected a causal model: sv_run works with this one");
+    if (plan->features)
+        return step_features(session, in, out, samples);
     if (samples % plan->hop || (samples && (!in || !out)))
         return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_step: expected a multiple of %u samples, got %zu%s",
                        plan->hop, samples, !in || !out ? " at NULL" : "");
@@ -297,7 +360,32 @@ sv_status sv_step(sv_session *session, const float *in, float *out, size_t sampl
 sv_status sv_reset(sv_session *session) {
     if (!session)
         return SV_BAD_ARGUMENT;
-    forget(session);
+    begin_anew(session);
+    return SV_OK;
+}
+
+sv_status sv_finish(sv_session *session, const float *in, size_t samples, float *out) {
+    if (!session)
+        return SV_BAD_ARGUMENT;
+    const sv_plan *plan = &session->model->plan;
+    if (!plan->features || !plan->causal)
+        return sv_fail(fresh(session), SV_UNSUPPORTED, "sv_finish: expected a causal model that gives features");
+    if ((samples && !in) || !out || samples > SIZE_MAX / 8)
+        return sv_fail(fresh(session), SV_BAD_ARGUMENT,
+                       "sv_finish: expected samples and room for the output, got %zu%s", samples,
+                       !in || !out ? " at NULL" : "");
+    if (check_conditions(session))
+        return session->failure.status;
+    for (size_t used; (used = taken(session, plan->block)) <= samples; in += used, samples -= used) {
+        listen(session, in, used, plan->block);
+        out = put_frames(session, out);
+    }
+    size_t left = frames_for(plan, 0, samples + (session->begun ? plan->delay : 0));
+    if (left) {
+        listen(session, in, samples, left);
+        put_frames(session, out);
+    }
+    begin_anew(session);
     return SV_OK;
 }
 
@@ -315,7 +403,9 @@ sv_status sv_run(sv_session *session, const float *in, size_t samples, float *ou
     if (check_conditions(session))
         return session->failure.status;
     size_t frames = frames_for(plan, 0, samples), block = plan->causal ? SV_BLOCK : frames;
-    forget(session);
+    begin_anew(session);
+    if (plan->features && plan->causal)
+        return samples ? sv_finish(session, in, samples, out) : SV_OK;
     if (plan->features) {
         let_in(session, 0, in, samples, frames);
         session->work.samples = samples;

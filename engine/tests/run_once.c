@@ -27,9 +27,10 @@ static int run(const char *path, sv_precision precision, const float *noise) {
     for (size_t samples = 0; samples <= SAMPLES; samples = samples * 3 + 1)
         failed |= sv_run(session, noise, samples, out) != SV_OK;
     failed |= sv_run(session, noise, SAMPLES, out) != SV_OK;
-    for (size_t at = 0, hops = 1; info.causal && at + hops * info.hop <= SAMPLES; at += hops * info.hop,
-         hops = 3 - hops)
-        failed |= sv_step(session, noise + at, out, hops * info.hop) != SV_OK;
+    size_t at = 0, count = info.hop + (info.features ? info.delay : 0);
+    for (size_t hops = 2; info.causal && at + count <= SAMPLES; at += count, count = hops * info.hop, hops = 3 - hops)
+        failed |= sv_step(session, noise + at, out, count) != SV_OK;
+    failed |= info.causal && info.features && sv_finish(session, noise + at, SAMPLES - at, out) != SV_OK;
     if (failed)
         fail(path, sv_error(session));
     free(out);

@@ -507,11 +507,15 @@ CHANNEL_LIES: dict[str, Change] = {
     "channel not whole": of("others", channels=[1.0]),
     "channel a list": of("others", channels=[[1]]),
     "channels a number": of("others", channels=1),
+    "chunk of nothing": of("mixed", chunk=0),
+    "chunk that sees frames after it": of("mixed", chunk=4, after=1),
+    "chunk that sees all before it": lambda header, blobs: [
+        of("mixed", chunk=4)(header, blobs), named(header, "mixed")[4].pop("before")],
 }
 
 
 @pytest.mark.parametrize("lie", CHANNEL_LIES)
-def test_channels_that_lie_are_refused(lie: str) -> None:
+def test_channels_and_chunks_that_lie_are_refused(lie: str) -> None:
     header, blobs = opened(encode(recognizer()))
     CHANNEL_LIES[lie](header, blobs)
     refused(closed(header, blobs))

@@ -21,7 +21,8 @@ class Limits(ctypes.Structure):
 
 
 class Info(ctypes.Structure):
-    _fields_ = (*((name, ctypes.c_uint32) for name in ("sample_rate", "hop", "delay", "conditions", "features")),
+    _fields_ = (*((name, ctypes.c_uint32) for name in ("sample_rate", "hop", "delay", "conditions", "features",
+                                                          "frames")),
                 ("causal", ctypes.c_int), ("instructions", ctypes.c_int), ("weight_bytes", ctypes.c_size_t))
 
 
@@ -66,6 +67,7 @@ class Model:
 class Running:
     def __init__(self, model: Model, limits: Limits) -> None:
         self.model, self.c, self.handle, text = model, model.c, ctypes.c_void_p(), ctypes.create_string_buffer(256)
+        self.stepped = False                             # since the state was fresh
         status = self.c.sv_start(ctypes.byref(self.handle), model.handle, ctypes.byref(limits), text)
         if status:
             raise EngineError(status, text.value.decode())
@@ -75,9 +77,22 @@ class Running:
         self._check(self.c.sv_give(self.handle, ctypes.c_uint32(number), _floats(samples), count))
 
     def step(self, samples: Array) -> Array:
-        out = np.full(len(samples), np.nan, np.float32)
+        """[N], or [T, features]."""
+        info, count = self.model.info, len(samples)
+        if info.frames:
+            count = max(count - (0 if self.stepped else info.delay), 0) // info.hop * info.frames * info.features
+        out = np.full(count, np.nan, np.float32)
         self._check(self.c.sv_step(self.handle, _floats(samples), _floats(out), ctypes.c_size_t(len(samples))))
-        return out
+        self.stepped = True
+        return out.reshape(-1, info.features) if info.features else out
+
+    def finish(self, samples: Array) -> Array:
+        """The rest [T, features]."""
+        count = len(samples) + (self.model.info.delay if self.stepped else 0)
+        out = np.full(self.c.sv_outputs(self.model.handle, ctypes.c_size_t(count)), np.nan, np.float32)
+        self._check(self.c.sv_finish(self.handle, _floats(samples), ctypes.c_size_t(len(samples)), _floats(out)))
+        self.stepped = False
+        return out.reshape(-1, self.model.info.features)
 
     def steps(self, samples: Array, hops: Sequence[int]) -> Array:
         """All samples, so many hops at once in turn."""
@@ -93,10 +108,12 @@ class Running:
         count = self.c.sv_outputs(self.model.handle, ctypes.c_size_t(len(samples)))
         out = np.full(count, np.nan, np.float32)
         self._check(self.c.sv_run(self.handle, _floats(samples), ctypes.c_size_t(len(samples)), _floats(out)))
+        self.stepped = False
         return out.reshape(-1, self.model.info.features) if self.model.info.features else out
 
     def reset(self) -> None:
         self._check(self.c.sv_reset(self.handle))
+        self.stepped = False
 
     def _check(self, status: int) -> None:
         if status:

@@ -185,5 +185,5 @@ def _by_pieces(node: Node) -> bool:
     """Whether a node that is not causal gives all frames of a piece of the right size as soon as that is there."""
     if node.op == FEATURES:
         n_fft, hop = node.attributes["n_fft"], node.attributes["hop"]
-        return bool(n_fft % 2 == 0 and n_fft >= hop)
+        return bool(n_fft % 2 == hop % 2 == 0 and n_fft >= hop)
     return node.op == "fold" or (node.op == "attention" and "chunk" in node.attributes)

@@ -26,13 +26,15 @@ class CompiledSession(AnySession):
     Raises FormatError for bytes of no model, EngineError where the engine is not installed or cannot run the model.
     """
 
-    def __init__(self, data: bytes, precision: Precision = "float32", name: str = "model") -> None:
+    def __init__(
+        self, data: bytes, precision: Precision = "float32", name: str = "model", instructions: str = "best"
+    ) -> None:
         try:
             from sottovoce._engine import Engine
         except ImportError as error:
             raise EngineError("the compiled engine is not installed: there was no C compiler") from error
         graph, self.meta = read_header(data, name)
-        self._engine = Engine(data, precision)
+        self._engine = Engine(data, precision, instructions)
         told = self._engine.query()
         self.inputs, self._missing = graph.inputs, graph.inputs[1:]
         self.sample_rate, self.hop, self.delay = told["sample_rate"], told["hop"], told["delay"]
@@ -60,14 +62,20 @@ class CompiledSession(AnySession):
         def step(samples: Array) -> Array:
             if not sessions:
                 sessions.extend(self._started() for _ in samples)
-            return _stepped(sessions, samples)
+            return self._stepped(sessions, samples)
 
-        return step, step
+        def last(samples: Array) -> Array:
+            if not sessions:
+                return self._whole(samples)
+            ends = zip(sessions, np.ascontiguousarray(samples), strict=True)
+            return np.stack([session.finish(row).reshape(self._shape) for session, row in ends])
+
+        return step, last
 
     def _next(self, samples: Array) -> Array:
         if not self._stepping:
             self._stepping = [self._started() for _ in samples]
-        return _stepped(self._stepping, samples)
+        return self._stepped(self._stepping, samples)
 
     def _heard(self) -> int | None:
         return len(self._stepping) or None
@@ -78,6 +86,10 @@ class CompiledSession(AnySession):
         for number, condition in enumerate(self._known):
             session.give(number, condition)
         return session
+
+    def _stepped(self, sessions: Sequence["EngineSession"], samples: Array) -> Array:
+        rows = zip(sessions, np.ascontiguousarray(samples), strict=True)
+        return np.stack([session.step(row).reshape(self._shape) for session, row in rows])
 
 
 def open_session(
@@ -103,7 +115,3 @@ def open_session(
                 raise
             tell(f"{error}; numpy runs the model, in float32, which takes longer")
     return Session(decode(data, name))
-
-
-def _stepped(sessions: Sequence["EngineSession"], samples: Array) -> Array:
-    return np.stack([session.step(np.ascontiguousarray(row)) for session, row in zip(sessions, samples, strict=True)])

@@ -45,15 +45,13 @@ def mirrored(waveform: Array, places: NDArray[np.int64]) -> Array:
 
 
 def ahead(attributes: Attributes) -> int:
-    """Samples that are needed after a frame's hop before the frame is known."""
-    n_fft, hop = attributes["n_fft"], attributes["hop"]
-    return int(n_fft - n_fft // 2 + hop // 2 - hop)
+    """Samples that are needed after a frame's hop before the frame is known; as many are mirrored before the first."""
+    return int(attributes["n_fft"] - attributes["hop"]) // 2
 
 
 def past(attributes: Attributes, waveform: Array) -> Array:
     """The state [B, n_fft - hop] of a stream that has heard `ahead` samples of a waveform [B, N]."""
-    late = ahead(attributes)
-    return mirrored(waveform, np.arange(late - (attributes["n_fft"] - attributes["hop"]), late))
+    return mirrored(waveform, np.arange(-ahead(attributes), ahead(attributes)))
 
 
 @cache
