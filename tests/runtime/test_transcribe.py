@@ -21,20 +21,28 @@ SYMBOLS = ["<blk>", WORD + "low", WORD + "middle"]
 HERTZ = {"low": 300.0, "middle": 1500.0}
 
 
-def recognizer(**meta: object) -> Session:
-    """Knows two tones by the loudest of three bands; the upper band, where nothing sounds, has the floor."""
+def recognizer(ahead: int = 1, **meta: object) -> Session:
+    """Knows two tones by the loudest of three bands; the upper band, where nothing sounds, has the floor.
+
+    Frames to come, which it does not need, let it hear nothing before it has heard all; without them it streams.
+    """
     swap = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)               # bands -> symbols
     nodes = (
         Node("fbank", "bands", ("waveform",), attributes=FBANK),
-        Node("linear", "scores", ("bands",), {"weight": "weight", "bias": "bias"}),
+        Node("conv1d", "same", ("bands",), {"weight": "taps", "bias": "bias"},
+             {"dilation": 1, "groups": 3, "after": ahead}),
+        Node("linear", "scores", ("same",), {"weight": "weight", "bias": "bias"}),
     )
-    tensors = {"weight": Dense(swap), "bias": Dense(np.zeros(3, np.float32))}
+    taps = np.tile(np.float32([0, 1, 0] if ahead else [0, 0, 1]), (3, 1, 1))
+    tensors = {"weight": Dense(swap), "bias": Dense(np.zeros(3, np.float32)), "taps": Dense(taps)}
     return Session(Artefact(Graph(("waveform",), ("scores",), nodes), tensors, {"sample_rate": RATE, **meta}))
 
 
-@pytest.fixture(scope="module")
-def session() -> Session:
-    return recognizer(symbols=SYMBOLS)
+@pytest.fixture(scope="module", params=[1, 0], ids=["cut", "streamed"])
+def session(request: pytest.FixtureRequest) -> Session:
+    made = recognizer(request.param, symbols=SYMBOLS)
+    assert made.causal == (not request.param)
+    return made
 
 
 def spoken(words: str, rate: int = RATE) -> np.ndarray:

@@ -1,7 +1,8 @@
 """What is said in audio files, by a model that gives log probabilities of symbols.
 
 A recording is cut where it is quiet into pieces that are transcribed one by one: the memory does not grow with its
-length, and no piece is longer than the utterances that recognizers learn from.
+length, and no piece is longer than the utterances that recognizers learn from. A model that streams hears it uncut, but
+for a search for words.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sottovoce.errors import DataError, FormatError, SottovoceError
 from sottovoce.files import write_text
@@ -41,9 +43,13 @@ Finder = Callable[[Array], Sequence[str]]                            # log proba
 
 def greedy(log_probabilities: Array) -> list[int]:
     """The symbols of the best path through [frames, symbols]: repeats are one, blanks (0) none."""
-    best = log_probabilities.argmax(axis=-1)
-    new = np.diff(best, prepend=0) != 0
-    return [int(code) for code in best[new] if code]
+    return without_repeats(log_probabilities.argmax(axis=-1))
+
+
+def without_repeats(codes: NDArray[np.int64]) -> list[int]:
+    """Codes of frames as symbols: repeats are one, blanks (0) none."""
+    new = np.diff(codes, prepend=0) != 0
+    return [int(code) for code in codes[new] if code]
 
 
 def text_of(codes: Iterable[int], symbols: Sequence[str]) -> str:
@@ -80,12 +86,26 @@ class Transcriber:
         with reading(source) as file:
             rate = self.session.sample_rate
             mono = (block.mean(axis=1, keepdims=True) for block in blocks_of(file, max(BLOCK // file.channels, 1)))
-            for piece in pieces((block[:, 0] for block in resampled(mono, file.samplerate, rate)), rate):
-                found = self.session.run(piece)
-                frames, samples = frames + len(found), samples + len(piece)
-                texts.append(" ".join(self.words(found)) if self.words else text_of(greedy(found), self.symbols))
-                if self.progress is not None:
-                    self.progress(source, min(samples / rate / (file.frames / file.samplerate), 1.0))
+
+            def heard(parts: Iterable[Array]) -> Iterator[Array]:
+                """The parts, counted when the next one is asked for."""
+                nonlocal samples
+                for part in parts:
+                    yield part
+                    samples += len(part)
+                    if self.progress is not None:
+                        self.progress(source, min(samples / rate / (file.frames / file.samplerate), 1.0))
+
+            blocks = (block[:, 0] for block in resampled(mono, file.samplerate, rate))
+            if self.session.causal and self.words is None:
+                best = [found[0].argmax(-1) for found in self.session.stream(part[None] for part in heard(blocks))]
+                codes = np.concatenate(best) if best else np.zeros(0, np.int64)
+                frames, texts = len(codes), [text_of(without_repeats(codes), self.symbols)]
+            else:
+                for piece in heard(pieces(blocks, rate)):
+                    found = self.session.run(piece)
+                    frames += len(found)
+                    texts.append(" ".join(self.words(found)) if self.words else text_of(greedy(found), self.symbols))
         note = "" if frames else "nothing is heard in less than one frame"
         return Result(source, seconds=samples / rate, note=note, text=" ".join(filter(None, texts)))
 
