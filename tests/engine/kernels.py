@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 ENGINE = Path(__file__).parents[2] / "engine"
 INT8, INT16, FLOAT32 = 0, 1, 2
 BEST, PORTABLE, AVX2, AVX512, NEON = range(5)
-NAMES = {PORTABLE: "portable", AVX2: "avx2", AVX512: "avx512", NEON: "neon"}
+PORTABLE_ARM64, PORTABLE_ARM32 = 5, 6            # plain C, for CPUs that are emulated
+NAMES = {PORTABLE: "portable", AVX2: "avx2", AVX512: "avx512", NEON: "neon", PORTABLE_ARM64: "portable on arm64",
+         PORTABLE_ARM32: "portable on arm32"}
 
 Floats = NDArray[np.float32]
 
@@ -47,6 +49,27 @@ class Matrix:
         return codes + self.table.astype("<f4").tobytes() + self.scales.astype("<f4").tobytes()
 
 
+@dataclass(frozen=True)
+class Target:
+    """A CPU that is emulated where it is not here."""
+
+    compiler: str
+    package: str                                 # that has the compiler
+    emulator: str
+
+    def emulated(self) -> list[str]:
+        """What runs its programs; the test is skipped where something is not installed."""
+        for tool, package in {self.compiler: self.package, self.emulator: "qemu-user"}.items():
+            if shutil.which(tool) is None:
+                pytest.skip(f"needs the package {package}")
+        return [self.emulator]
+
+
+ARM64 = Target("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "qemu-aarch64")
+ARM32 = Target("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf", "qemu-arm")          # without NEON
+TARGETS = {NEON: ARM64, PORTABLE_ARM64: ARM64, PORTABLE_ARM32: ARM32}
+
+
 @cache
 def program(compiler: str, *flags: str) -> Path:
     """The program, compiled once."""
@@ -61,11 +84,9 @@ def program(compiler: str, *flags: str) -> Path:
 
 def command(instructions: int) -> list[str]:
     """The program for these instructions; the test is skipped where they are neither here nor emulated."""
-    if instructions == NEON and os.uname().machine != "aarch64":
-        for tool, package in {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "qemu-aarch64": "qemu-user"}.items():
-            if shutil.which(tool) is None:
-                pytest.skip(f"needs the package {package}")
-        return ["qemu-aarch64", str(program("aarch64-linux-gnu-gcc", "-static"))]
+    if instructions in TARGETS and (instructions != NEON or os.uname().machine != "aarch64"):
+        target = TARGETS[instructions]
+        return [*target.emulated(), str(program(target.compiler, "-static"))]
     built = program("gcc", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     here = struct.unpack("<I", subprocess.run([built], input=b"", capture_output=True, check=True).stdout)[0]
     if instructions not in (PORTABLE, BEST) and (instructions > here or (instructions == NEON) != (here == NEON)):
@@ -79,14 +100,19 @@ def answer(instructions: int, job: bytes) -> bytes:
     return done.stdout[:-4]
 
 
+def _asked(instructions: int) -> int:
+    return PORTABLE if instructions > NEON else instructions
+
+
 def multiply(matrix: Matrix, x: Floats, precision: int, instructions: int, positions: int = 1, stride: int = 0,
              bias: Floats | None = None, add_to: Floats | None = None) -> tuple[Floats, int, bool]:
     """Products of the slices of x, layout and whether it is of 4 bits."""
     rows = matrix.rows
     y = np.zeros((positions, rows), np.float32) if add_to is None else add_to
     largest = int(np.abs(matrix.table).max()) if len(matrix.scales) else 0
-    job = struct.pack("<14I", 0, precision, instructions, rows, matrix.columns, len(matrix.table), len(matrix.scales),
-                      largest, len(x), positions, stride, rows, bias is not None, add_to is not None)
+    job = struct.pack("<14I", 0, precision, _asked(instructions), rows, matrix.columns, len(matrix.table),
+                      len(matrix.scales), largest, len(x), positions, stride, rows, bias is not None,
+                      add_to is not None)
     data = job + matrix.bytes() + x.tobytes() + (b"" if bias is None else bias.tobytes()) + y.tobytes()
     result = answer(instructions, data)
     layout, nibbles = struct.unpack("<2I", result[:8])
@@ -101,6 +127,6 @@ def compute(name: str, instructions: int, a: Floats, b: Floats | None = None, c:
             gates: Floats | None = None) -> Floats:
     """A function of vector.h; of lstm first the cell, then the hidden."""
     zero = np.zeros_like(a)
-    job = struct.pack("<14I", 1, FUNCTIONS.index(name), instructions, len(a), *[0] * 10)
+    job = struct.pack("<14I", 1, FUNCTIONS.index(name), _asked(instructions), len(a), *[0] * 10)
     vectors = [a, zero if b is None else b, zero if c is None else c, *([] if gates is None else [gates])]
     return np.frombuffer(answer(instructions, job + b"".join(v.astype("<f4").tobytes() for v in vectors)), np.float32)
