@@ -11,7 +11,7 @@ from sottovoce.decoding import words as decoding
 from sottovoce.decoding.graph import build_graph
 from sottovoce.decoding.ngrams import Ngrams, Order
 from sottovoce.decoding.words import WordDecoder, finished_graph, kept_graph
-from sottovoce.errors import DataError
+from sottovoce.errors import DataError, FormatError
 
 WORDS = ("<s>", "</s>", "a", "ab", "b", "bee", "ba", "caba")
 SPOKEN = [("a", [1]), ("ab", [1, 2]), ("b", [2]), ("bee", [2]), ("bee", [2, 2]), ("ba", [2, 1]), ("caba", [3, 1, 2, 1]),
@@ -71,6 +71,12 @@ def test_the_best_sentence_is_found(seed: int) -> None:
     if len(found) <= MOST:               # a longer one was not tried, and is better than those that were
         assert costs[found] == pytest.approx(min(costs.values()))
     assert decoder.words(frames[:0]) == []
+
+
+def test_states_other_than_those_that_there_are_priors_of_are_named() -> None:
+    decoder = WordDecoder(build_graph(SYMBOLS, SPOKEN, drawn(0)), WORDS, log_priors=[-1.0] * SYMBOLS)
+    with pytest.raises(FormatError, match=r"expected \[frames, 4\], as the graph has states, got \[7, 5\]"):
+        decoder.words(np.zeros((7, SYMBOLS + 1)))
 
 
 def test_a_graph_is_built_once_and_for_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,13 @@ def test_a_row_is_one_speaker_and_every_frame_has_its_state(task: Acoustic, batc
         assert 0 <= -(-len(clip) // HOP) - len(span.states) <= 1
 
 
+def test_rows_chosen_from_a_batch_keep_their_utterances(task: Acoustic, batch: Batch) -> None:
+    last = Batch(*(tuple(tensor[-1:] for tensor in part) for part in batch))
+    mine = [span for span in task.spans(batch) if span.row == len(batch.inputs[0]) - 1]
+    assert mine and [(span.utterance, span.first) for span in task.spans(last)] == [
+        (span.utterance, span.first) for span in mine]
+
+
 def test_the_loss_falls_as_the_states_become_sure(task: Acoustic, batch: Batch) -> None:
     states = batch.targets[0].numpy()
     outputs = [torch.from_numpy(sure(states, task.states, share)) for share in (0.1, 0.5, 0.999)]

@@ -83,21 +83,22 @@ class Joined:
         return [self.of(ordered[first:last]) for first, last in self._places]
 
     def of(self, rows: Sequence[Row]) -> Batch:
-        """Waveforms [batch, samples]; states [batch, frames], and of each clip its number, row, first frame and frames.
+        """Waveforms [batch, samples]; states [batch, frames]; number, first frame and frames of clips [batch, clips, 3].
 
-        A row that is shorter begins again, without states, so that no silence is normalised with the speaker.
+        A row that is shorter begins again, without states, so that no silence is normalised with the speaker. One of
+        fewer clips ends in some of number NONE.
         """
         waves, states, spans = [], [], []
-        for number, row in enumerate(rows):
+        for row in rows:
             wave, found, firsts = self.joined(row)
             waves.append(wave)
             states.append(found)
-            for clip, first, count in firsts:
-                spans.append([self.alignments.clips.index(clip), number, first, count])
-        frames = max(map(len, states))
+            spans.append([[self.alignments.clips.index(clip), first, count] for clip, first, count in firsts])
+        frames, most = max(map(len, states)), max(map(len, spans))
+        filled = [[*clips, *[[NONE, 0, 0]] * (most - len(clips))] for clips in spans]
         return Batch(
             (torch.from_numpy(np.stack([np.resize(wave, frames * HOP) for wave in waves])),),
-            (torch.from_numpy(np.stack([_lengthened(found, frames) for found in states])), torch.tensor(spans)),
+            (torch.from_numpy(np.stack([_lengthened(found, frames) for found in states])), torch.tensor(filled)),
         )
 
     def joined(self, row: Row) -> tuple[NDArray[np.float32], Integers, list[tuple[str, int, int]]]:
@@ -117,7 +118,7 @@ class Joined:
         """The utterances of one of its batches."""
         states, places = (target.cpu().numpy() for target in batch.targets)
         return [Span(self.alignments.clips[clip], row, first, states[row, first : first + count])
-                for clip, row, first, count in places.tolist()]
+                for row, clips in enumerate(places.tolist()) for clip, first, count in clips if clip != NONE]
 
     @cached_property
     def _seconds(self) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from sottovoce.decoding.contexts import States
 from sottovoce.decoding.graph import Spoken, build_graph
 from sottovoce.decoding.ngrams import limited, read_ngrams
-from sottovoce.errors import DataError
+from sottovoce.errors import DataError, FormatError
 from sottovoce.files import write_bytes, write_text
 
 GRAPH, ABOUT = "graph.fst", "graph.json"
@@ -40,10 +40,16 @@ class WordDecoder:
         return self.path(log_probabilities)[1]
 
     def path(self, log_probabilities: ArrayLike) -> tuple[list[int], list[str]]:
-        """The symbol of each frame and the words of [frames, symbols]; none where no way was found."""
+        """The symbol of each frame and the words of [frames, symbols]; none where no way was found.
+
+        Raises FormatError for another number of states than there are priors of.
+        """
         frames = np.asarray(log_probabilities, np.float32)
         if not len(frames):
             return [], []
+        if self._log_priors is not None and frames.shape[1:] != self._log_priors.shape:
+            raise FormatError(f"model: expected [frames, {len(self._log_priors)}], as the graph has states, "
+                              f"got {list(frames.shape)}")
         frames = (frames if self._log_priors is None else frames - self._log_priors) * np.float32(self._scale)
         decoder = FasterDecoder(self.graph, self._options)
         decoder.decode(DecodableCtc(frames))
