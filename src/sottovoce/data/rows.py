@@ -83,7 +83,7 @@ class Joined:
         return [self.of(ordered[first:last]) for first, last in self._places]
 
     def of(self, rows: Sequence[Row]) -> Batch:
-        """Waveforms [batch, samples]; states [batch, frames]; number, first frame and frames of clips [batch, clips, 3].
+        """Waveforms [batch, samples]; states [batch, frames]; of clips number, first frame, frames [batch, clips, 3].
 
         A row that is shorter begins again, without states, so that no silence is normalised with the speaker. One of
         fewer clips ends in some of number NONE.
