@@ -8,7 +8,7 @@ its state kept; any other over a waveform as a whole. onnxruntime has the model 
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +28,11 @@ from sottovoce.runtime.engine import CompiledSession
 from sottovoce.runtime.session import Session
 from sottovoce.runtime.surface import AnySession
 
+# An engine and a precision; of the compiled engine also its instructions, where they are not to be the best there are.
 KINDS = ("compiled int8", "compiled int16", "compiled float32", "numpy", "onnxruntime float32", "onnxruntime int8")
 REFERENCES = ("onnxruntime int8", "onnxruntime float32", "numpy")    # what ratios are to: the first of these that runs
 FRAMES = 50                      # of a round, of a causal model
+WALKED = 96 << 20                # bytes that are read between two frames where caches are to be cold
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 INT8 = ("MatMul", "Gemm", "LSTM")        # convolutions in 8 bits take onnxruntime longer than in floats
 
@@ -40,30 +42,34 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Runner:
-    """One way to run a model: `round` runs it once and gives the seconds of each frame."""
+    """One way to run a model: `round` runs it once, calls what it is given before each frame, and times the frames."""
 
-    round: Callable[[], list[float]]
+    round: Callable[[Callable[[], object]], list[float]]
     weight_bytes: int
 
 
 def measure(path: Path, seconds: float, rounds: int) -> dict[str, Any]:
     """Times, ratios and memory of each kind, or why it does not run. Raises FormatError for what is no model."""
-    with _one_thread():
-        told = _alone(_times, path, seconds, rounds)
+    with one_thread():
+        told = alone(times, path, seconds, rounds)
         for kind, row in told["kinds"].items():
             if "error" not in row:
-                row["process_bytes"] = _alone(_memory, path, kind, seconds)
+                row["process_bytes"] = alone(memory, path, kind, seconds)
     return told
 
 
-def _times(path: Path, seconds: float, rounds: int) -> dict[str, Any]:
+def times(
+    path: Path, seconds: float, rounds: int, kinds: Sequence[str] = KINDS, cold: bool = False
+) -> dict[str, Any]:
+    """Times and ratios of each kind, in this process; cold: what lies in caches is driven out before every frame."""
     model = Session(_artefact(path))
+    walked = np.ones(WALKED // 8 if cold else 0)                  # not zeros, which might all lie in one page
     rows: dict[str, dict[str, Any]] = {}
     runners = {}
-    for kind in KINDS:
+    for kind in kinds:
         try:
             runners[kind] = _runner(kind, path, seconds)
-            runners[kind].round()                                # what is done once is not timed
+            runners[kind].round(walked.sum)                      # what is done once is not timed
         except (SottovoceError, ImportError) as error:
             runners.pop(kind, None)
             rows[kind] = {"error": " ".join(str(error).split())}
@@ -71,28 +77,29 @@ def _times(path: Path, seconds: float, rounds: int) -> dict[str, Any]:
     medians: dict[str, list[float]] = {kind: [] for kind in runners}
     for _ in range(rounds):
         for kind, runner in runners.items():
-            took = runner.round()
+            took = runner.round(walked.sum)
             frames[kind] += took
             medians[kind].append(statistics.median(took))
     reference = next(kind for kind in REFERENCES if kind in runners)
     for kind, runner in runners.items():
         ratios = [other / own for own, other in zip(medians[kind], medians[reference], strict=True)]
         low, middle, high = np.quantile(frames[kind], [0.1, 0.5, 0.9])
+        least, speedup, most = np.quantile(ratios, [0.1, 0.5, 0.9])
         rows[kind] = {
             "microseconds": 1e6 * middle, "microseconds_10": 1e6 * low, "microseconds_90": 1e6 * high,
-            "real_time_factor": middle * model.sample_rate / model.hop, "speedup": statistics.median(ratios),
-            "weight_bytes": runner.weight_bytes,
+            "real_time_factor": middle * model.sample_rate / model.hop, "speedup": speedup, "speedup_10": least,
+            "speedup_90": most, "weight_bytes": runner.weight_bytes,
         }
     return {"causal": model.causal, "hop": model.hop, "sample_rate": model.sample_rate, "rounds": rounds,
-            "reference": reference, "instructions": _instructions(path), "kinds": {kind: rows[kind] for kind in KINDS}}
+            "reference": reference, "instructions": _instructions(path), "kinds": {kind: rows[kind] for kind in kinds}}
 
 
 def _runner(kind: str, path: Path, seconds: float) -> Runner:
     """Raises SottovoceError where this kind cannot run the model, ImportError where it is not installed."""
-    engine, _, precision = kind.partition(" ")
+    engine, precision, instructions = f"{kind}  ".split(" ")[:3]
     session: AnySession
     if engine == "compiled":
-        session = CompiledSession(read_bytes(path), precision, str(path))      # type: ignore[arg-type]
+        session = CompiledSession(read_bytes(path), precision, str(path), instructions or "best")  # type: ignore[arg-type]
         return Runner(_rounds(session, seconds), session.weight_bytes)
     session = Session(artefact := _artefact(path))
     if engine == "numpy":
@@ -100,14 +107,14 @@ def _runner(kind: str, path: Path, seconds: float) -> Runner:
     return _of_onnx(artefact, session, precision == "int8", seconds)
 
 
-def _rounds(session: AnySession, seconds: float) -> Callable[[], list[float]]:
+def _rounds(session: AnySession, seconds: float) -> Callable[[Callable[[], object]], list[float]]:
     samples = _noise(int(seconds * session.sample_rate))
     if len(session.inputs) > 1:
         session = session.given(*[_noise(2 * session.sample_rate)] * (len(session.inputs) - 1))
     if not session.causal:
         return _whole(lambda: session.run(samples), len(samples) // session.hop)
     hops = _noise(FRAMES * session.hop).reshape(FRAMES, session.hop)
-    return lambda: [_seconds(partial(session.step, hop)) for hop in hops]
+    return lambda before: [_seconds(partial(session.step, hop), before) for hop in hops]
 
 
 def _of_onnx(artefact: Artefact, session: AnySession, int8: bool, seconds: float) -> Runner:
@@ -133,15 +140,20 @@ def _of_onnx(artefact: Artefact, session: AnySession, int8: bool, seconds: float
         _, *after = model.run(outputs, {first.name: frame, **state})
         state.update(zip(state, after, strict=True))
 
-    return Runner(lambda: [_seconds(step) for _ in range(FRAMES)], len(data))
+    return Runner(lambda before: [_seconds(step, before) for _ in range(FRAMES)], len(data))
 
 
-def _memory(path: Path, kind: str, seconds: float) -> int | None:
-    """The most memory of a process that does nothing but this; None where the system does not say."""
-    _runner(kind, path, seconds).round()
-    status = Path("/proc/self/status")
+def memory(path: Path, kind: str, seconds: float) -> int | None:
+    """The most memory of this process, which is to do nothing but this; None where the system does not say."""
+    _runner(kind, path, seconds).round(bool)
+    return resident("self").get("VmHWM")
+
+
+def resident(process: int | str) -> dict[str, int]:
+    """Bytes of a process's memory as the system tells them: VmRSS, now, and VmHWM, at most; none where it does not."""
+    status = Path(f"/proc/{process}/status")
     lines = status.read_text().splitlines() if status.is_file() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+    return {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines if line.startswith(("VmRSS:", "VmHWM:"))}
 
 
 @cache
@@ -156,11 +168,12 @@ def _instructions(path: Path) -> str | None:
         return None
 
 
-def _whole(work: Callable[[], object], frames: int) -> Callable[[], list[float]]:
-    return lambda: [_seconds(work) / max(frames, 1)]
+def _whole(work: Callable[[], object], frames: int) -> Callable[[Callable[[], object]], list[float]]:
+    return lambda before: [_seconds(work, before) / max(frames, 1)]
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object], before: Callable[[], object]) -> float:
+    before()
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
@@ -171,7 +184,7 @@ def _noise(samples: int) -> Array:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Processes that are started here compute in one thread."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
@@ -182,7 +195,7 @@ def _one_thread() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _alone(work: Callable[..., Answer], *arguments: Any) -> Answer:
+def alone(work: Callable[..., Answer], *arguments: Any) -> Answer:
     """What a function gives in a process of its own."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()

@@ -11,8 +11,8 @@ from sottovoce.artefact.file import save
 from sottovoce.bench import KINDS, REFERENCES
 from sottovoce.packing import pack
 
-KEYS = {"microseconds", "microseconds_10", "microseconds_90", "real_time_factor", "speedup", "weight_bytes",
-        "process_bytes"}
+KEYS = {"microseconds", "microseconds_10", "microseconds_90", "real_time_factor", "speedup", "speedup_10",
+        "speedup_90", "weight_bytes", "process_bytes"}
 
 
 @pytest.mark.slow

@@ -1,0 +1,188 @@
+"""How fast the engine runs compressed models, beside onnxruntime: python benchmarks/engine_speed.py [NAME=FILE ...]
+
+Writes benchmarks/results/engine.json: of the compressed models of the full-size runs, of the shipped ones and of those
+named, the time of a frame on one thread, hot and with caches that were emptied before every frame; the memory of the C
+program that `sottovoce export c` makes; how fast weights are read; and what multiplying in 8 bits does to speech. An
+LSTM that is not trained stands in for the large one until that is. RESULTS.md and the tables of the documents follow. A
+few minutes on a machine that does nothing else; what is in the file, of the same model, is not measured again.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from full import pages
+
+from sottovoce import zoo
+from sottovoce.artefact import Artefact
+from sottovoce.artefact.file import load, save
+from sottovoce.artefact.stored import Codebook, Stored
+from sottovoce.bench import FRAMES, WALKED, alone, one_thread, resident, times
+from sottovoce.bench import memory as process_memory
+from sottovoce.export.c import save_c
+from sottovoce.files import write_text
+from sottovoce.metrics.speech import measure
+from sottovoce.packing import pack
+from sottovoce.proof import environment
+from sottovoce.recipe import read_recipe
+from sottovoce.run import Run
+from sottovoce.runtime import Session
+from sottovoce.runtime.engine import CompiledSession
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "engine.json"
+LISTED = ("gcrn-c1", "gcrn-ipkd", "lstm-c1", "tcnn-c1", "fdnn-c1")           # of the full-size runs
+STAND_IN = "lstm, 95 % zeros, not trained"
+COMPILED = ("compiled int8", "compiled int16", "compiled float32")
+ONNX = ("onnxruntime int8", "onnxruntime float32")
+INSTRUCTIONS = ("portable", "avx2", "avx512", "neon")
+ROUNDS = 5
+SECONDS = 4.0
+MIXTURES = 20
+METRICS = ("pesq_wb", "stoi")
+
+
+def chosen(arguments: list[str], folder: Path) -> dict[str, Path]:
+    """Where the models are to be, by name; a run whose file is shipped is not another model."""
+    models = {f"{name}, shipped": path for name, path in zoo.shipped().items()}
+    shipped = {path.read_bytes() for path in models.values()}
+    runs = {name: ROOT / "runs" / "full" / name / "model.sotto" for name in LISTED}
+    if not runs["lstm-c1"].is_file():
+        models[STAND_IN] = folder / "lstm.sotto"
+        save(stand_in(), models[STAND_IN])
+    models |= {name: path for name, path in runs.items() if not (path.is_file() and path.read_bytes() in shipped)}
+    return models | {name: Path(path) for name, _, path in (argument.partition("=") for argument in arguments)}
+
+
+def stand_in() -> Artefact:
+    """The LSTM 4 x 1024 with the 5 % of its weights that are largest, each as one of 15 values."""
+    import torch
+
+    from sottovoce.models import build
+
+    torch.manual_seed(0)
+    artefact = pack(build("lstm"), {"sample_rate": 16_000})
+    tensors: dict[str, Stored] = {}
+    for name, stored in artefact.tensors.items():
+        values = stored.to_array()
+        if values.ndim < 2:
+            tensors[name] = stored
+            continue
+        kept = np.abs(values) >= np.quantile(np.abs(values), 0.95)
+        table = np.quantile(values[kept], np.linspace(0, 1, 15)).astype(np.float32)
+        nearest = np.searchsorted((table[1:] + table[:-1]) / 2, values)
+        tensors[name] = Codebook(np.where(kept, 1 + nearest, 0).astype(np.uint8), np.append(np.float32(0), table))
+    return Artefact(artefact.graph, tensors, artefact.meta)
+
+
+def instructions_here(model: Path) -> list[str]:
+    """Those of this CPU, without the best, which runs under no name."""
+    data = model.read_bytes()
+    found = [name for name in INSTRUCTIONS if CompiledSession(data, "int8", instructions=name).instructions == name]
+    return [name for name in found if name != CompiledSession(data, "int8").instructions]
+
+
+def speed(path: Path) -> dict[str, Any]:
+    """Times of all kinds in turn, hot and cold, how fast as many bytes are read, and processes."""
+    others = instructions_here(path)
+    kinds = (*COMPILED, *(f"{kind} {name}" for name in others for kind in COMPILED), *ONNX)
+    told = {how: alone(times, path, SECONDS, ROUNDS, kinds, how == "cold") for how in ("hot", "cold")}
+    weights = told["hot"]["kinds"]["compiled int8"]["weight_bytes"]
+    taken = 1e-6 * told["hot"]["kinds"]["compiled int8"]["microseconds"]
+    read = alone(bandwidth, weights)
+    return told | {
+        "bytes": path.stat().st_size, "weight_bytes": weights, "bytes_a_second": weights / taken,
+        "bandwidth": read, "share_of_bandwidth": weights / taken / read,
+        "onnxruntime_process": alone(process_memory, path, "onnxruntime int8", SECONDS),
+    }
+
+
+def bandwidth(size: int) -> float:
+    """Bytes a second at which one thread reads a buffer of that size, again and again."""
+    buffer = np.ones(max(size // 4, 1), np.float32)
+    took = []
+    for _ in range(ROUNDS * FRAMES):
+        began = time.perf_counter()
+        np.dot(buffer, buffer)
+        took.append(time.perf_counter() - began)
+    return float(buffer.nbytes / np.median(took))
+
+
+def compiled_objects(folder: Path) -> list[str]:
+    """The engine, compiled once for all models."""
+    engine = ROOT / "engine"
+    sources = [*engine.glob("src/*.c"), *engine.glob("src/kernels/*.c")]
+    subprocess.run(["cc", "-c", "-std=c11", "-O2", f"-I{engine}/include", f"-I{engine}/src", *map(str, sources)],
+                   cwd=folder, check=True)
+    return [str(path) for path in sorted(folder.glob("*.o"))]
+
+
+def process_of_c(path: Path, objects: list[str], folder: Path) -> dict[str, int]:
+    """Memory of the exported program, at its most and at the end, while it waits for its output to be read."""
+    import soundfile
+
+    session = CompiledSession(path.read_bytes())
+    save_c(path.read_bytes(), folder / "c")
+    built, noisy, out = folder / "filter", folder / "noisy.wav", folder / "out"
+    subprocess.run(["cc", "-std=c11", "-O1", f"-I{ROOT}/engine/include", f"-I{folder}/c", f"{folder}/c/filter.c",
+                    f"{folder}/c/model.c", *objects, "-lm", "-o", str(built)], check=True)
+    samples = 0.1 * np.random.default_rng(0).standard_normal(4 * session.sample_rate)
+    soundfile.write(noisy, samples.astype(np.float32), session.sample_rate, subtype="FLOAT")
+    os.mkfifo(out)
+    with subprocess.Popen([built, noisy, out]) as running, out.open("rb", buffering=0) as read:
+        read.read(1)
+        told = resident(running.pid)
+        while read.read(1 << 16):
+            pass
+    return told
+
+
+def quality(path: Path) -> dict[str, Any]:
+    """Means of the reference and of the engine in 8 bits on mixtures of the sample, and their difference."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(read_recipe(ROOT / "recipes" / "quickstart.toml"), Path(folder))
+        waveforms = run.task.evaluation("test").waveforms
+    heard = [waveforms[i] for i in np.linspace(0, len(waveforms) - 1, MIXTURES).astype(int)]
+    sessions = {"reference": Session(load(path)), "int8": CompiledSession(path.read_bytes(), "int8")}
+    told: dict[str, Any] = {"mixtures": MIXTURES}
+    for name, session in sessions.items():
+        scores = [measure(METRICS, session.run(arrays[0]), arrays[-1]) for arrays in heard]
+        told[name] = {metric: float(np.mean([score[metric] for score in scores])) for metric in METRICS}
+    told["change"] = {metric: told["int8"][metric] - told["reference"][metric] for metric in METRICS}
+    return told
+
+
+def main(arguments: list[str]) -> None:
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    stored = json.loads(RESULT.read_text())["models"] if RESULT.is_file() else {}
+    with tempfile.TemporaryDirectory() as scratch, one_thread():
+        objects, models = compiled_objects(Path(scratch)), chosen(arguments, Path(scratch))
+        digests = {name: sha256(path.read_bytes()).hexdigest() for name, path in models.items() if path.is_file()}
+        found = {name: stored[name] for name in digests if stored.get(name, {}).get("sha256") == digests[name]}
+        result = {
+            "command": "python benchmarks/engine_speed.py", "environment": environment(), "rounds": ROUNDS,
+            "frames": FRAMES, "walked_bytes": WALKED, "cores": os.cpu_count(),
+            "missing": [name for name in models if name not in digests], "models": found,
+        }
+        for name in [name for name in digests if name not in found]:
+            with tempfile.TemporaryDirectory() as folder:
+                memory = process_of_c(models[name], objects, Path(folder))
+            found[name] = {"sha256": digests[name], "commit": asked.stdout.strip(), **speed(models[name]),
+                           "c_process": memory, "load": os.getloadavg()[0]}
+            write_text(RESULT, json.dumps(result, indent=1) + "\n")
+        for name in [name for name in found if name != STAND_IN]:
+            if "quality" not in found[name]:
+                found[name]["quality"] = quality(models[name])
+                write_text(RESULT, json.dumps(result, indent=1) + "\n")
+    pages.write()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

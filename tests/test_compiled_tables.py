@@ -1,0 +1,62 @@
+"""What the page says of the engine: a row for all that ran, targets that are met by the figures alone."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+sys.path.insert(0, str(toy.ROOT / "benchmarks"))
+from full.compiled import Compiled
+from full.tables import MISSING
+
+
+def row(microseconds: float, speedup: float) -> dict[str, float]:
+    return {"microseconds": microseconds, "speedup": speedup, "speedup_10": speedup - 1, "speedup_90": speedup + 1}
+
+
+def stored(folder: Path, hot: float = 11, cold: float = 7, most: float = 9e6, share: float = 0.8,
+           stoi: float = 0.05) -> Compiled:
+    """Of one model that was measured and one that was not."""
+    def kinds(speedup: float) -> dict[str, Any]:
+        return {"instructions": "avx512", "kinds": {
+            "compiled int8": row(50, speedup), "compiled float32": row(400, 2), "compiled int8 avx2": row(90, 6),
+            "onnxruntime int8": row(900, 1), "onnxruntime float32": {"error": "no"}}}
+
+    model = {
+        "hot": kinds(hot), "cold": kinds(cold), "bytes": 10, "weight_bytes": 20, "bytes_a_second": 1e9,
+        "bandwidth": 2e9, "share_of_bandwidth": share, "c_process": {"VmHWM": most, "VmRSS": most},
+        "onnxruntime_process": None, "load": 4.0,
+        "quality": {of: {"pesq_wb": 0.001, "stoi": stoi} for of in ("reference", "int8", "change")},
+    }
+    path = folder / "engine.json"
+    path.write_text(json.dumps({"models": {"lstm-c1": model}, "missing": ["tcnn-c1"], "cores": 2}))
+    return Compiled(path)
+
+
+def test_every_kind_of_instructions_has_a_row(tmp_path: Path) -> None:
+    rows = stored(tmp_path).times().splitlines()[2:]
+    assert rows == [
+        "| lstm-c1: avx512 | 50 |  | 400 | 11.00 (10.00 .. 12.00) | 50 | 7.00 (6.00 .. 8.00) |",
+        "| lstm-c1: avx2 | 90 |  |  | 6.00 (5.00 .. 7.00) | 90 | 6.00 (5.00 .. 7.00) |",
+        "| lstm-c1: onnxruntime, dense | 900 |  | not run | 1.00 (0.00 .. 2.00) | 900 | 1.00 (0.00 .. 2.00) |",
+        f"| tcnn-c1 | {MISSING} |  |  |  |  |  |",
+    ]
+
+
+@pytest.mark.parametrize(("changed", "missed"), [
+    ({}, ""), ({"hot": 9.9}, "10 times"), ({"cold": 5.9}, "6 times"), ({"most": 1.1e7}, "within 10 MB"),
+    ({"most": 0}, "within 10 MB"), ({"share": 0.7}, "bandwidth"), ({"stoi": 0.11}, "of the reference"),
+    ({"stoi": -0.11}, "of the reference"),
+])
+def test_a_target_is_met_or_not(tmp_path: Path, changed: dict[str, float], missed: str) -> None:
+    lines = stored(tmp_path, **changed).verdicts().splitlines()
+    assert len(lines) == 5
+    assert all(("**not met**" in line) == (bool(missed) and missed in line) for line in lines)
+
+
+def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
+    page = Compiled(tmp_path / "engine.json").page()
+    assert page == f"## The engine\n\n{MISSING.capitalize()}."
