@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from sottovoce import zoo
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.file import load, save
 from sottovoce.artefact.stored import Codebook, Stored
-from sottovoce.bench import FRAMES, WALKED, alone, one_thread, resident, times
+from sottovoce.bench import CLOCK, FRAMES, WALKED, alone, one_thread, resident, times
 from sottovoce.bench import memory as process_memory
 from sottovoce.export.c import save_c
 from sottovoce.files import write_text
@@ -43,7 +42,7 @@ STAND_IN = "lstm, 95 % zeros, not trained"
 COMPILED = ("compiled int8", "compiled int16", "compiled float32")
 ONNX = ("onnxruntime int8", "onnxruntime float32")
 INSTRUCTIONS = ("portable", "avx2", "avx512", "neon")
-ROUNDS = 5
+ROUNDS = 3
 SECONDS = 4.0
 MIXTURES = 20
 METRICS = ("pesq_wb", "stoi")
@@ -92,8 +91,9 @@ def instructions_here(model: Path) -> list[str]:
 def speed(path: Path) -> dict[str, Any]:
     """Times of all kinds in turn, hot and cold, how fast as many bytes are read, and processes."""
     others = instructions_here(path)
-    kinds = (*COMPILED, *(f"{kind} {name}" for name in others for kind in COMPILED), *ONNX)
-    told = {how: alone(times, path, SECONDS, ROUNDS, kinds, how == "cold") for how in ("hot", "cold")}
+    kinds = [*COMPILED, *(f"{kind} {name}" for name in others for kind in COMPILED), *ONNX]
+    told = {"hot": alone(times, path, SECONDS, ROUNDS, kinds),
+            "cold": alone(times, path, SECONDS, ROUNDS, [kind for kind in kinds if "int8" in kind], True)}
     weights = told["hot"]["kinds"]["compiled int8"]["weight_bytes"]
     taken = 1e-6 * told["hot"]["kinds"]["compiled int8"]["microseconds"]
     read = alone(bandwidth, weights)
@@ -109,9 +109,9 @@ def bandwidth(size: int) -> float:
     buffer = np.ones(max(size // 4, 1), np.float32)
     took = []
     for _ in range(ROUNDS * FRAMES):
-        began = time.perf_counter()
+        began = CLOCK()
         np.dot(buffer, buffer)
-        took.append(time.perf_counter() - began)
+        took.append(CLOCK() - began)
     return float(buffer.nbytes / np.median(took))
 
 

@@ -1,12 +1,14 @@
 """How long a frame takes in everything that can run a model here: the compiled engine, numpy, onnxruntime.
 
 All on one thread and in one process, in rounds: a round runs each once, one after the other, so that whatever else the
-machine does meets all of them, and a ratio is that of times of one round. A model that is causal is run frame by frame,
-its state kept; any other over a waveform as a whole. onnxruntime has the model uncompressed and without its front end.
+machine does meets all of them, and a ratio is that of times of one round. Times are those that the thread had a CPU: a
+frame of a millisecond is interrupted more often than one of a tenth. A model that is causal is run frame by frame, its
+state kept; any other over a waveform as a whole. onnxruntime has the model uncompressed and without its front end.
 """
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,6 +36,7 @@ REFERENCES = ("onnxruntime int8", "onnxruntime float32", "numpy")    # what rati
 FRAMES = 50                      # of a round, of a causal model
 WALKED = 96 << 20                # bytes that are read between two frames where caches are to be cold
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+CLOCK = time.perf_counter if sys.platform == "win32" else time.thread_time       # there it counts in ticks of 16 ms
 INT8 = ("MatMul", "Gemm", "LSTM")        # convolutions in 8 bits take onnxruntime longer than in floats
 
 Array = NDArray[np.float32]
@@ -174,9 +177,9 @@ def _whole(work: Callable[[], object], frames: int) -> Callable[[Callable[[], ob
 
 def _seconds(work: Callable[[], object], before: Callable[[], object]) -> float:
     before()
-    began = time.perf_counter()
+    began = CLOCK()
     work()
-    return time.perf_counter() - began
+    return CLOCK() - began
 
 
 def _noise(samples: int) -> Array:
