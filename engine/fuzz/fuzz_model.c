@@ -18,6 +18,15 @@ static void check(sv_status status, size_t count)
         if (!isfinite(out[i])) abort();
 }
 
+/* Steps of a hop and of four, the first of `early` samples more. */
+static void step(sv_session *session, const sv_info *info, size_t early)
+{
+    for (size_t hops = 1; hops <= 4 && early + hops * info->hop <= MOST; hops += 3, early = 0) {
+        size_t count = info->frames ? hops * info->frames * info->features : hops * info->hop;
+        if (count <= MOST) check(sv_step(session, noise, out, early + hops * info->hop), count);
+    }
+}
+
 static void use(sv_session *session, const sv_model *model)
 {
     static const size_t lengths[] = {0, 1, HEARD};
@@ -27,10 +36,12 @@ static void use(sv_session *session, const sv_model *model)
         size_t count = sv_outputs(model, lengths[i]);
         if (count <= MOST) check(sv_run(session, noise, lengths[i], out), count);
     }
-    for (size_t hops = 1; hops <= 4 && hops * info.hop <= MOST; hops += 3)
-        check(sv_step(session, noise, out, hops * info.hop), hops * info.hop);
-    sv_reset(session);
-    if (info.hop <= MOST) check(sv_step(session, noise, out, info.hop), info.hop);
+    for (int again = 0; again < 2; again++) {
+        step(session, &info, info.frames ? info.delay : 0);
+        size_t count = sv_outputs(model, info.delay + HEARD);
+        if (info.frames && count <= MOST) check(sv_finish(session, noise, HEARD, out), count);
+        sv_reset(session);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)

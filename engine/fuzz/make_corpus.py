@@ -13,6 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 TESTS = HERE.parents[1] / "tests"
@@ -92,13 +93,17 @@ def thin(stored: Stored) -> Stored:
 
 def models() -> Iterator[tuple[str, bytes]]:
     """A model of each family and settings, the same operations in graphs of a few nodes, and what no model has."""
-    for number, (name, settings) in enumerate(toy.MODEL_CASES + RECOGNIZERS):
+    def tiny(name: str, settings: dict[str, Any]) -> bytes:
         artefact = pack(toy.built(name, settings), {"sample_rate": 8000})
         tensors = {key: thin(stored) for key, stored in artefact.tensors.items()}
-        yield f"{name} {number}", encode(Artefact(artefact.graph, tensors, {"sample_rate": 8000}))
+        return encode(Artefact(artefact.graph, tensors, {"sample_rate": 8000}))
+
+    for number, (name, settings) in enumerate(toy.MODEL_CASES + RECOGNIZERS):
+        yield f"{name} {number}", tiny(name, settings)
     for name, make in MODELS.items():
         yield name, encode(make())
     yield from ODD.items()
+    yield "conformer in chunks", tiny("conformer", {**toy.STREAMING_SETTINGS[1], "layers": 1})
 
 
 def refusals(files: dict[str, bytes], program: str) -> dict[str, str]:

@@ -34,6 +34,10 @@ int main(int count, char **arguments) {
     sv_info info = sv_query(model);
     printf("opened in %.1f ms, %zu bytes of weights, instructions %d\n", (now() - began) / 1e3, info.weight_bytes,
            (int)info.instructions);
+    if (info.features) {
+        fprintf(stderr, "expected a model whose output is a waveform\n");
+        return 1;
+    }
     float *hop = calloc(info.hop, sizeof *hop);
     double times[ROUNDS];
     unsigned noise = 1;
