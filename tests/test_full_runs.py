@@ -187,6 +187,55 @@ def test_threads_are_those_asked_for(queue: Queue) -> None:
     assert (queue.directory(TEACHER) / "failure.txt").read_text() == "7"
 
 
+# ---- acoustic models, from the listed recipes ----------------------------------------------------------------------
+
+CHAIN = ("dnn-h2048", "dnn-h2048-smbr", "hdnn-h128-skd", "hdnn-h128-skd-smbr-p05", "hdnn-h128-skd-smbr-adapt")
+SMALLER = {"hidden": "8", "layers": "3", "steps": "2", "warmup": "0", "beam": "2.0", "lattice_beam": "1.0",
+           "precision": '"fp32"'}
+HEARD = """[task]
+name = "acoustic"
+alignments = "../runs/full/alignments"
+least = 20
+workers = 0
+speech = {{ path = "{0}", where = {{ split = "train", corpus = "librispeech-train-clean-100" }} }}
+dev = {{ speech = {{ path = "{0}", where = {{ split = "test" }} }}, count = 2 }}
+test = {{ speech = {{ path = "{0}", where = {{ split = "test" }} }}, count = 3 }}
+decoder = {{ graph = "../runs/full/graph", words = 300, ngrams = 2000, beam = 4.0, active = 100 }}
+"""
+
+
+def acoustic_queue(folder: Path) -> Queue:
+    """Some of the listed runs, on a few clips of the sample and with models of a few hundred weights."""
+    runs = tuple(replace(run, after=tuple(name for name in run.after if name in CHAIN))
+                 for run in LISTED.runs if run.name in CHAIN)
+    made = Queue(runs, folder / "recipes", folder / "runs" / "full", folder / "results")
+    made.recipes.mkdir()
+    (made.recipes / "acoustic-task.toml").write_text(HEARD.format(toy.ROOT / "sample" / "speech.jsonl"))
+    for run in runs:
+        text = (LISTED.recipes / f"{run.name}.toml").read_text().replace("../../runs", "../runs")
+        for name, value in SMALLER.items():
+            text = re.sub(rf"^{name} = .*", f"{name} = {value}", text, flags=re.MULTILINE)
+        (made.recipes / f"{run.name}.toml").write_text(text)
+    return made
+
+
+@pytest.mark.recipe
+@pytest.mark.slow
+def test_an_acoustic_model_is_taught_trained_on_utterances_and_adapted(tmp_path: Path) -> None:
+    queue = acoustic_queue(tmp_path)
+    for run in queue.runs:
+        make(queue, run)
+    assert states(queue) == ["done"] * len(CHAIN)
+    student, adapted = (json.loads((queue.results / f"{name}.json").read_text()) for name in CHAIN[-2:])
+    assert (student["steps_in_all"], student["dev"]["wer"]["utterances"]) == (4, 2)
+    assert {*student["scores"]["all"]["wer"]["against"]} == {"nothing", *CHAIN[:3]}
+    assert [(stage["labels"], stage["only"]) for stage in adapted["adapted"]] == [
+        (labels, only) for labels in acoustic.LABELS for only in reversed(acoustic.LEARNS)]
+    tables = acoustic.AcousticModels(Results(queue.results, toy.ROOT / "benchmarks/full/published.json"))
+    assert f"sMBR, p = 0.5 | {student['rows'][-1]['parameters']:,} | {student['bytes']:,} |" in tables.rows()
+    assert tables.adaptation().count(MISSING) == 8 and len(tables.page().split("Target")) == 4
+
+
 # ---- what is left -----------------------------------------------------------------------------------------------
 
 
