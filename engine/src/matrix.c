@@ -43,37 +43,30 @@ static sv_status list_nonzeros(sv_nonzeros *list, const sv_weights *weights, int
     const sv_tensor *tensor = weights->tensor;
     size_t elements = (size_t)weights->rows * weights->columns, count = 0;
     *list = (sv_nonzeros){.rows = weights->rows, .columns = weights->columns};
-    list->begin = calloc((size_t)weights->rows + 1, sizeof *list->begin);
-    list->scale = calloc((size_t)weights->rows + 1, sizeof *list->scale);
-    if (elements > SIZE_MAX / 8 || !list->begin || !list->scale)
-        return sv_fail(failure, SV_NO_MEMORY, "no memory to pack %s", tensor->entry->name);
-    for (int counting = 1; counting >= 0; counting--) {
-        if (!counting) {
-            list->column = malloc((count + 1) * sizeof *list->column);
-            list->value = malloc((count + 1) * sizeof *list->value);
-            if (!list->column || !list->value)
-                return sv_fail(failure, SV_NO_MEMORY, "no memory to pack %s", tensor->entry->name);
-        }
-        count = 0;
-        for (uint32_t r = 0; r < weights->rows; r++) {
-            list->begin[r] = (uint32_t)count;
-            for (uint32_t c = 0; c < weights->columns; c++) {
-                size_t element = weights->row_offsets[r] + weights->column_offsets[c];
-                float value = levels ? tensor->table[tensor->codes8 ? tensor->codes8[element] : tensor->codes16[element]]
-                                     : sv_element(tensor, element);
-                if (value == 0.0f)
-                    continue;
-                if (!counting) {
-                    list->column[count] = c;
-                    list->value[count] = value;
-                }
-                count++;
-            }
-            if (levels)
-                list->scale[r] = tensor->scales[scale_of(tensor, weights->row_offsets[r] + weights->column_offsets[0])];
-        }
-        list->begin[weights->rows] = (uint32_t)count;
+    if (elements < SIZE_MAX / 8) {
+        list->begin = calloc((size_t)weights->rows + 1, sizeof *list->begin);
+        list->scale = calloc((size_t)weights->rows + 1, sizeof *list->scale);
+        list->column = malloc((elements + 1) * sizeof *list->column);
+        list->value = malloc((elements + 1) * sizeof *list->value);
     }
+    if (!list->begin || !list->scale || !list->column || !list->value)
+        return sv_fail(failure, SV_NO_MEMORY, "no memory to pack %s", tensor->entry->name);
+    for (uint32_t r = 0; r < weights->rows; r++) {
+        size_t row = weights->row_offsets[r];
+        list->begin[r] = (uint32_t)count;
+        for (uint32_t c = 0; c < weights->columns; c++) {
+            size_t element = row + weights->column_offsets[c];
+            float value = tensor->floats ? tensor->floats[element] : tensor->codes8
+                ? tensor->table[tensor->codes8[element]] : tensor->table[tensor->codes16[element]];
+            if (value == 0.0f)
+                continue;
+            list->column[count] = c;
+            list->value[count++] = levels ? value : sv_element(tensor, element);
+        }
+        if (levels)
+            list->scale[r] = tensor->scales[scale_of(tensor, row + weights->column_offsets[0])];
+    }
+    list->begin[weights->rows] = (uint32_t)count;
     return SV_OK;
 }
 
@@ -134,89 +127,6 @@ static void round_values(sv_nonzeros *list, const sv_tensor *tensor, int most)
     list->begin[list->rows] = kept;
 }
 
-/* Nonzeros as they are listed, of floats or of 1 or 2 bytes. */
-static int lay_rows(sv_matrix *matrix, const sv_nonzeros *list, size_t bytes, sv_pool *pool)
-{
-    uint32_t count = list->begin[list->rows];
-    uint32_t *begin = sv_take(pool, (size_t)list->rows + 1, sizeof *begin), *index = sv_take(pool, count, sizeof *index);
-    void *values = sv_take(pool, count, bytes);
-    if (!begin || !index || !values)
-        return 0;
-    memcpy(begin, list->begin, ((size_t)list->rows + 1) * sizeof *begin);
-    memcpy(index, list->column, count * sizeof *index);
-    for (uint32_t i = 0; i < count; i++)
-        if (bytes == 4)
-            ((float *)values)[i] = list->value[i];
-        else if (bytes == 2)
-            ((int16_t *)values)[i] = (int16_t)list->value[i];
-        else
-            ((int8_t *)values)[i] = (int8_t)list->value[i];
-    matrix->begin = begin;
-    matrix->index = index;
-    matrix->values = values;
-    return 1;
-}
-
-static int lay_plain(sv_matrix *matrix, const sv_nonzeros *list, size_t bytes, sv_pool *pool)
-{
-    void *values = sv_take(pool, (size_t)list->rows * list->columns, bytes);
-    if (!values)
-        return 0;
-    for (uint32_t r = 0; r < list->rows; r++)
-        for (uint32_t i = list->begin[r]; i < list->begin[r + 1]; i++) {
-            size_t at = (size_t)r * list->columns + list->column[i];
-            if (bytes == 2)
-                ((int16_t *)values)[at] = (int16_t)list->value[i];
-            else
-                ((int8_t *)values)[at] = (int8_t)list->value[i];
-        }
-    matrix->values = values;
-    return 1;
-}
-
-static int lay_columns(sv_matrix *matrix, const sv_nonzeros *list, sv_pool *pool)
-{
-    size_t slices = ((size_t)list->rows + SV_SLICE - 1) / SV_SLICE;
-    float *values = sv_take(pool, slices * list->columns, SV_SLICE * sizeof *values);
-    if (!values)
-        return 0;
-    for (uint32_t r = 0; r < list->rows; r++)
-        for (uint32_t i = list->begin[r]; i < list->begin[r + 1]; i++)
-            values[((size_t)(r / SV_SLICE) * list->columns + list->column[i]) * SV_SLICE + r % SV_SLICE] = list->value[i];
-    matrix->values = values;
-    return 1;
-}
-
-static int lay_scales(sv_matrix *matrix, const sv_nonzeros *list, sv_pool *pool)
-{
-    float *scales = sv_take(pool, list->rows, sizeof *scales);
-    if (!scales)
-        return 0;
-    memcpy(scales, list->scale, list->rows * sizeof *scales);
-    matrix->scales = scales;
-    return 1;
-}
-
-/* Chooses a layout by what it costs at one position; 0: out of memory. */
-static int lay_out(sv_matrix *matrix, const sv_nonzeros *list, sv_machine machine, sv_pool *pool)
-{
-    const sv_kernels *kernels = sv_kernels_for(machine);
-    size_t count = list->begin[list->rows], elements = (size_t)list->rows * list->columns;
-    if (machine.precision == SV_FLOAT32) {
-        int sparse = count < elements / 8;
-        matrix->layout = sparse ? SV_ROWS : SV_COLUMNS;
-        matrix->multiply = sparse ? sv_rows_float : kernels->columns;
-        return sparse ? lay_rows(matrix, list, 4, pool) : lay_columns(matrix, list, pool);
-    }
-    if (machine.precision == SV_INT8 && kernels->steps)
-        return sv_lay_steps(matrix, list, kernels, pool);
-    int sparse = count < elements / 8, wide = machine.precision == SV_INT16;
-    matrix->layout = sparse ? SV_ROWS : SV_PLAIN;
-    matrix->multiply = sparse ? (wide ? sv_rows16 : sv_rows8) : wide ? kernels->plain16 : sv_plain8;
-    return lay_scales(matrix, list, pool)
-           && (sparse ? lay_rows(matrix, list, wide ? 2 : 1, pool) : lay_plain(matrix, list, wide ? 2 : 1, pool));
-}
-
 sv_status sv_pack(const sv_matrix **matrix, const sv_weights *weights, sv_machine machine, sv_pool *pool,
                   sv_failure *failure)
 {
@@ -237,7 +147,7 @@ sv_status sv_pack(const sv_matrix **matrix, const sv_weights *weights, sv_machin
     if (status == SV_OK) {
         if (machine.precision != SV_FLOAT32 && !levels)
             round_values(&list, weights->tensor, machine.precision == SV_INT16 ? 32767 : 127);
-        if (!lay_out(made, &list, machine, pool))
+        if (!sv_lay_steps(made, &list, machine.precision, sv_kernels_for(machine), pool))
             status = sv_fail(failure, SV_NO_MEMORY, "no memory to pack %s", name);
     }
     forget(&list);

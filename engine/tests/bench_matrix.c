@@ -1,6 +1,7 @@
 /* What a product costs, layout against layout: four matrices of 4096 x 2048, as if they were the layers of one frame, the
  * least of many repetitions. Masks are uniform, or with rows and columns of log-normal scales, as pruned recurrent
- * matrices have them. Arguments: instructions (2 AVX2, 3 AVX-512, 4 NEON), rows, columns, positions. */
+ * matrices have them. Arguments: instructions (1 portable, 2 AVX2, 3 AVX-512, 4 NEON), rows, columns, positions, precision (0 int8, 1 int16,
+ * 2 float32). */
 #define _POSIX_C_SOURCE 199309L
 
 #include <math.h>
@@ -71,7 +72,7 @@ static sv_nonzeros drawn(uint32_t rows, uint32_t columns, double density, double
 
 int main(int argc, char **argv)
 {
-    sv_options options = {SV_INT8, argc > 1 ? (sv_instructions)atoi(argv[1]) : SV_BEST};
+    sv_options options = {argc > 5 ? (sv_precision)atoi(argv[5]) : SV_INT8, argc > 1 ? (sv_instructions)atoi(argv[1]) : SV_BEST};
     uint32_t rows = argc > 2 ? (uint32_t)atoi(argv[2]) : 4096, columns = argc > 3 ? (uint32_t)atoi(argv[3]) : 2048;
     size_t positions = argc > 4 ? (size_t)atoi(argv[4]) : 1;
     sv_machine machine = sv_machine_for(&options);
@@ -83,7 +84,6 @@ int main(int argc, char **argv)
         {"5 % log-normal 0.5", 0.05, 0.5, 1, 15, SV_STEPS_SPARSE}, {"5 % log-normal 1", 0.05, 1, 1, 15, SV_STEPS_SPARSE},
         {"3 % sparse, 4 bits", 0.03, 0, 1, 15, SV_STEPS_SPARSE},
         {"5 % blocks, 8 bits", 0.05, 0, 16, 255, SV_STEPS_BLOCK}, {"5 % blocks, 4 bits", 0.05, 0, 16, 15, SV_STEPS_BLOCK},
-        {"5 % rows, portable", 0.05, 0, 1, 15, SV_ROWS},
     };
     printf("instructions %d, %u x %u, %zu positions\n", machine.instructions, rows, columns, positions);
     size_t count = columns * (positions + 1);
@@ -96,26 +96,17 @@ int main(int argc, char **argv)
         sv_pool pool = {0};
         sv_matrix matrix[MATRICES];
         memset(matrix, 0, sizeof matrix);
-        sv_machine now_machine = machine;
         for (int m = 0; m < MATRICES; m++) {
             matrix[m].rows = rows;
             matrix[m].columns = columns;
             sv_kernels kernels = *sv_kernels_for(machine);
-            if (rounds[round].layout != SV_STEPS_DENSE) kernels.dense = dear;
-            if (rounds[round].layout != SV_STEPS_BLOCK) kernels.block = dear;
-            if (rounds[round].layout != SV_STEPS_SPARSE) kernels.sparse = dear;
-            if (rounds[round].layout == SV_ROWS || !kernels.steps) {
-                int8_t *values = sv_take(&pool, list.begin[rows], 1);
-                for (uint32_t i = 0; i < list.begin[rows]; i++) values[i] = (int8_t)list.value[i];
-                matrix[m].begin = list.begin;
-                matrix[m].index = list.column;
-                matrix[m].values = values;
-                matrix[m].scales = list.scale;
-                matrix[m].multiply = sv_rows8;
-                now_machine.instructions = SV_PORTABLE;
-            } else if (!sv_lay_steps(&matrix[m], &list, &kernels, &pool)) return 1;
+            sv_steps *steps = &kernels.steps[machine.precision];
+            if (rounds[round].layout != SV_STEPS_DENSE) steps->dense = dear;
+            if (rounds[round].layout != SV_STEPS_BLOCK) steps->block = dear;
+            if (rounds[round].layout != SV_STEPS_SPARSE) steps->sparse = dear;
+            if (!sv_lay_steps(&matrix[m], &list, machine.precision, &kernels, &pool)) return 1;
         }
-        sv_quantize(&vector, x, count, now_machine);
+        sv_quantize(&vector, x, count, machine);
         double least = 1e30;
         for (int repeat = 0; repeat < 2000 && (repeat < 50 || least * repeat < 1e6); repeat++) {
             double begin = now();
@@ -123,11 +114,8 @@ int main(int argc, char **argv)
             double took = now() - begin;
             least = took < least ? took : least;
         }
-        uint32_t steps = matrix[0].multiply == sv_rows8 ? 0 : matrix[0].begin[(rows + SV_SLICE - 1) / SV_SLICE];
-        printf("%-22s %8.1f us %7.4f ns per nonzero %8.2f MiB", rounds[round].what, least,
-               least * 1e3 / ((double)list.begin[rows] * MATRICES * (double)positions), (double)pool.bytes / 1048576);
-        if (steps) printf("   fill %.3f", (double)list.begin[rows] / ((double)steps * SV_STEP));
-        printf("\n");
+        uint32_t steps = matrix[0].begin[(rows + SV_SLICE - 1) / SV_SLICE];
+        printf("   fill %.3f\n", (double)list.begin[rows] / ((double)steps * (SV_STEP >> machine.precision)));
         fflush(stdout);
         sv_release(&pool);
         free(list.begin); free(list.column); free(list.value); free(list.scale);

@@ -21,7 +21,7 @@ INLINE both values_at(const sv_matrix *matrix, size_t step, int nibbles)
         const __m256i *at = (const __m256i *)(values + step * SV_STEP);
         return (both){_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
     }
-    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)matrix->table));
+    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)matrix->table.of8));
     __m256i codes = _mm256_loadu_si256((const __m256i *)(values + step * (SV_STEP / 2))), four = _mm256_set1_epi8(15);
     return (both){_mm256_shuffle_epi8(table, _mm256_and_si256(codes, four)),
                   _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(codes, 4), four))};
@@ -101,25 +101,124 @@ INLINE void finish(const sv_matrix *matrix, uint32_t slice, both sums, float sca
     }                                                                                                              \
     for (int q = 0; q < COUNT; q++) finish(matrix, slice, sums[q], scale, products + q * SV_BAND)
 
-INLINE void one_position(const sv_matrix *matrix, uint32_t slice, const uint8_t *x, float scale, float *products,
-                         sv_layout layout, int nibbles)
+INLINE void positions8(const sv_matrix *matrix, uint32_t slice, const void *vector, size_t x_stride, float scale,
+                       float *products, sv_layout layout, int nibbles, int count)
 {
-    const size_t x_stride = 0;
-    POSITIONS(1);
+    const uint8_t *x = vector;
+    if (count == 1) {
+        POSITIONS(1);
+    } else {
+        POSITIONS(4);
+    }
 }
 
-INLINE void four_positions(const sv_matrix *matrix, uint32_t slice, const uint8_t *x, size_t x_stride, float scale,
-                           float *products, sv_layout layout, int nibbles)
+/* Of 16 bits or floats: 4 bytes for each of 8 rows of a slice, from a window in memory. */
+INLINE __m256i gathered(const char *x, const uint8_t *picks, sv_precision precision, sv_layout layout)
 {
-    POSITIONS(4);
+    if (layout == SV_STEPS_DENSE) return four_bytes((const uint8_t *)x);
+    if (precision == SV_FLOAT32) {
+        if (layout == SV_STEPS_BLOCK) return four_bytes((const uint8_t *)x + 4 * picks[0]);
+        return _mm256_i32gather_epi32((const int *)(const void *)x,
+                                      _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)picks)), 4);
+    }
+    if (layout == SV_STEPS_BLOCK) {
+        uint16_t two[2];
+        memcpy(two, x + 2 * picks[0], 2);
+        memcpy(two + 1, x + 2 * picks[1], 2);
+        return four_bytes((const uint8_t *)two);
+    }
+    __m256i pairs = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)picks));
+    __m256i first = _mm256_i32gather_epi32((const int *)(const void *)x,
+                                           _mm256_and_si256(pairs, _mm256_set1_epi32(255)), 2);
+    __m256i second = _mm256_i32gather_epi32((const int *)(const void *)x, _mm256_srli_epi32(pairs, 8), 2);
+    return _mm256_blend_epi16(first, _mm256_slli_epi32(second, 16), 0xaa);
+}
+
+/* Sums of 8 rows. Of 16 bits two products fit 32, but their sums do not: the halves of each are added up apart. */
+typedef struct { __m256i sum, high; } sums;
+
+INLINE sums add_wide(sums to, __m256i codes, __m256i values, sv_precision precision)
+{
+    if (precision == SV_FLOAT32) {
+        __m256 sum = _mm256_fmadd_ps(_mm256_castsi256_ps(codes), _mm256_castsi256_ps(values),
+                                     _mm256_castsi256_ps(to.sum));
+        return (sums){_mm256_castps_si256(sum), to.high};
+    }
+    __m256i pairs = _mm256_madd_epi16(codes, values);
+    return (sums){_mm256_add_epi32(to.sum, _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff))),
+                  _mm256_add_epi32(to.high, _mm256_srai_epi32(pairs, 16))};
+}
+
+INLINE __m256 sum_of(sums of, sv_precision precision)
+{
+    if (precision == SV_FLOAT32) return _mm256_castsi256_ps(of.sum);
+    __m256i high = _mm256_add_epi32(of.high, _mm256_srli_epi32(of.sum, 16));
+    __m256i low = _mm256_and_si256(of.sum, _mm256_set1_epi32(0xffff));
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(high), _mm256_set1_ps(65536), _mm256_cvtepi32_ps(low));
+}
+
+INLINE void wide_positions(const sv_matrix *matrix, uint32_t slice, const char *x, size_t x_bytes, float scale,
+                           float *products, sv_layout layout, int count, sv_precision precision)
+{
+    const size_t half = SV_STEP >> precision >> 1;               /* products of 8 rows in a step */
+    sums to[4][2];
+    size_t first = matrix->begin[slice], end = matrix->begin[slice + 1];
+    for (int q = 0; q < count; q++)
+        for (int h = 0; h < 2; h++) to[q][h].sum = to[q][h].high = _mm256_setzero_si256();
+    for (size_t step = first; step < end; step++) {
+        const __m256i *values = (const __m256i *)((const char *)matrix->values + step * SV_STEP);
+        const uint8_t *picks = layout == SV_STEPS_DENSE ? NULL : matrix->picks
+            + step * (layout == SV_STEPS_SPARSE ? 2 * half : (size_t)4 >> precision);
+        const char *from = x + (layout == SV_STEPS_DENSE ? 4 * (step - first)
+                                                         : (size_t)matrix->windows[step] << precision);
+        for (int q = 0; q < count; q++)
+            for (int h = 0; h < 2; h++) {
+                const uint8_t *at = layout == SV_STEPS_SPARSE ? picks + h * half : picks;
+                to[q][h] = add_wide(to[q][h], gathered(from + q * x_bytes, at, precision, layout),
+                                    _mm256_loadu_si256(values + h), precision);
+            }
+    }
+    for (int q = 0; q < count; q++)
+        for (int h = 0; h < 2; h++) {
+            __m256 sum = sum_of(to[q][h], precision);
+            if (precision != SV_FLOAT32)
+                sum = sum * _mm256_loadu_ps(matrix->scales + slice * SV_SLICE + 8 * h) * scale;
+            _mm256_storeu_ps(products + q * SV_BAND + 8 * h, sum);
+        }
+}
+
+#include "plain.h"
+
+INLINE void positions16(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,
+                        float *products, sv_layout layout, int nibbles, int count)
+{
+    (void)nibbles;
+    wide_positions(matrix, slice, x, 2 * x_stride, scale, products, layout, count, SV_INT16);
+}
+
+/* At one position gathering takes longer than loads do. */
+INLINE void float_positions(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,
+                            float *products, sv_layout layout, int nibbles, int count)
+{
+    if (count == 1 && layout == SV_STEPS_SPARSE)
+        plain_float_positions(matrix, slice, x, x_stride, scale, products, layout, nibbles, count);
+    else
+        wide_positions(matrix, slice, x, 4 * x_stride, scale, products, layout, count, SV_FLOAT32);
 }
 
 #include "steps.h"
 
+STEPS(steps8, positions8, codes, 1, 1)
+STEPS(steps16, positions16, codes, 2, 0)
+STEPS(steps_float, float_positions, floats, 4, 0)
+
 const sv_kernels sv_avx2_kernels = {
-    .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .columns = columns,
-    .plain16 = sv_plain16, .steps = steps,
-    .window = 64, .zero = 0, .dense = 1, .block = 1.5f, .sparse = 2.5f,
+    .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16,
+    .steps = {
+        [SV_INT8] = {steps8, .window = 64, .nibbles = 1, .dense = 1, .block = 1.5f, .sparse = 2.5f},
+        [SV_INT16] = {steps16, .window = 256, .dense = 1, .block = 1.2f, .sparse = 2},
+        [SV_FLOAT32] = {steps_float, .window = 256, .dense = 1, .block = 1.2f, .sparse = 4},
+    },
 };
 
 #if defined(__clang__)

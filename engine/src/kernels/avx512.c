@@ -12,130 +12,171 @@
 #define MULTIPLY_ADD(a, b, c) ((reals)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #include "functions.h"
 
-/* The 64 values of a step. */
-INLINE __m512i values_at(const sv_matrix *matrix, size_t step, int nibbles, __m512i table)
+/* The table of a matrix's values, as often as it fits a register. */
+INLINE __m512i table_of(const sv_matrix *matrix, sv_precision precision)
+{
+    if (precision == SV_INT8) return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)matrix->table.of8));
+    if (precision == SV_INT16) return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)matrix->table.of16));
+    return _mm512_loadu_si512(matrix->table.floats);
+}
+
+/* The values of a step. */
+INLINE __m512i values_at(const sv_matrix *matrix, size_t step, sv_precision precision, int nibbles, __m512i table)
 {
     const uint8_t *values = matrix->values;
     if (!nibbles) return _mm512_loadu_si512(values + step * SV_STEP);
-    __m512i both = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(values + step * (SV_STEP / 2))));
-    __m512i halves = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
-    __m512i codes = _mm512_and_si512(_mm512_srlv_epi16(both, halves), _mm512_set1_epi8(15));
-    return _mm512_shuffle_epi8(table, codes);
+    values += step * (SV_STEP >> precision) / 2;
+    __m512i zero = _mm512_setzero_si512();
+    if (precision == SV_INT8) {
+        __m512i both = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)values));
+        __m512i halves = _mm512_inserti64x4(zero, _mm256_set1_epi16(4), 1);
+        return _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srlv_epi16(both, halves), _mm512_set1_epi8(15)));
+    }
+    if (precision == SV_INT16) {
+        __m512i both = _mm512_broadcast_i64x4(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)values)));
+        __m512i halves = _mm512_inserti64x4(zero, _mm256_set1_epi16(4), 1);
+        return _mm512_permutexvar_epi16(_mm512_srlv_epi16(both, halves), table);
+    }
+    __m512i both = _mm512_broadcast_i64x4(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)values)));
+    __m512i halves = _mm512_inserti64x4(zero, _mm256_set1_epi32(4), 1);
+    return _mm512_permutexvar_epi32(_mm512_srlv_epi32(both, halves), table);
 }
 
-/* Which columns of its window a step picks: 64 bytes. */
-INLINE __m512i picks_at(const sv_matrix *matrix, size_t step, sv_layout layout)
+/* Which columns of its window a step picks. */
+INLINE __m512i picks_at(const sv_matrix *matrix, size_t step, sv_precision precision, sv_layout layout)
 {
     if (layout == SV_STEPS_DENSE) return _mm512_setzero_si512();
-    if (layout == SV_STEPS_SPARSE) return _mm512_loadu_si512(matrix->picks + step * SV_STEP);
-    int32_t four;
-    memcpy(&four, matrix->picks + step * 4, 4);
-    return _mm512_set1_epi32(four);
-}
-
-INLINE __m512i codes_at(const uint8_t *x, __m512i picks, sv_layout layout)
-{
-    if (layout == SV_STEPS_DENSE) {
+    if (layout == SV_STEPS_SPARSE) {
+        const uint8_t *picks = matrix->picks + step * (SV_STEP >> precision);
+        if (precision == SV_INT8) return _mm512_loadu_si512(picks);
+        if (precision == SV_INT16) return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)picks));
+        return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)picks));
+    }
+    const uint8_t *picks = matrix->picks + step * (4 >> precision);
+    if (precision == SV_INT8) {
         int32_t four;
-        memcpy(&four, x, 4);
+        memcpy(&four, picks, 4);
         return _mm512_set1_epi32(four);
     }
-    __m512i low = _mm512_permutex2var_epi8(_mm512_loadu_si512(x), picks, _mm512_loadu_si512(x + 64));
-    __m512i high = _mm512_permutex2var_epi8(_mm512_loadu_si512(x + 128), picks, _mm512_loadu_si512(x + 192));
-    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(picks), low, high);
+    return _mm512_set1_epi32(precision == SV_INT16 ? picks[0] | picks[1] << 16 : picks[0]);
 }
 
-INLINE void finish(const sv_matrix *matrix, uint32_t slice, __m512i sums, float scale, float *products)
+/* Picked from the 256 bytes at x; there may be fewer where floats are not picked for each row. */
+INLINE __m512i codes_at(const char *x, __m512i picks, sv_precision precision, sv_layout layout)
 {
+    if (layout == SV_STEPS_DENSE || (precision == SV_FLOAT32 && layout == SV_STEPS_BLOCK)) {
+        int32_t four;
+        memcpy(&four, layout == SV_STEPS_DENSE ? x : x + 4 * _mm512_cvtsi512_si32(picks), 4);
+        return _mm512_set1_epi32(four);
+    }
+    __m512i a = _mm512_loadu_si512(x), b = _mm512_loadu_si512(x + 64);
+    __m512i c = _mm512_loadu_si512(x + 128), d = _mm512_loadu_si512(x + 192);
+    if (precision == SV_INT8)
+        return _mm512_mask_blend_epi8(_mm512_movepi8_mask(picks), _mm512_permutex2var_epi8(a, picks, b),
+                                      _mm512_permutex2var_epi8(c, picks, d));
+    if (precision == SV_INT16)
+        return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(picks, _mm512_set1_epi16(64)),
+                                       _mm512_permutex2var_epi16(a, picks, b), _mm512_permutex2var_epi16(c, picks, d));
+    return _mm512_mask_blend_epi32(_mm512_test_epi32_mask(picks, _mm512_set1_epi32(32)),
+                                   _mm512_permutex2var_epi32(a, picks, b), _mm512_permutex2var_epi32(c, picks, d));
+}
+
+/* Sums of 16 rows. Of 16 bits two products fit 32, but their sums do not: the halves of each are added up apart. */
+typedef struct { __m512i sum, high; } sums;
+
+INLINE sums add_products(sums to, __m512i codes, __m512i values, sv_precision precision)
+{
+    if (precision == SV_INT8) return (sums){_mm512_dpbusd_epi32(to.sum, codes, values), to.high};
+    if (precision == SV_FLOAT32) {
+        __m512 sum = _mm512_fmadd_ps(_mm512_castsi512_ps(codes), _mm512_castsi512_ps(values),
+                                     _mm512_castsi512_ps(to.sum));
+        return (sums){_mm512_castps_si512(sum), to.high};
+    }
+    __m512i pairs = _mm512_madd_epi16(codes, values);
+    return (sums){_mm512_add_epi32(to.sum, _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff))),
+                  _mm512_add_epi32(to.high, _mm512_srai_epi32(pairs, 16))};
+}
+
+INLINE sums both(sums a, sums b, sv_precision precision)
+{
+    if (precision == SV_FLOAT32)
+        return (sums){_mm512_castps_si512(_mm512_castsi512_ps(a.sum) + _mm512_castsi512_ps(b.sum)), a.high};
+    return (sums){_mm512_add_epi32(a.sum, b.sum), _mm512_add_epi32(a.high, b.high)};
+}
+
+INLINE void finish(const sv_matrix *matrix, uint32_t slice, sums of, float scale, float *products,
+                   sv_precision precision)
+{
+    if (precision == SV_FLOAT32) {
+        _mm512_storeu_si512(products, of.sum);
+        return;
+    }
+    __m512 sum;
+    if (precision == SV_INT8)
+        sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(of.sum, _mm512_loadu_si512(matrix->sums + slice * SV_SLICE)));
+    else {
+        __m512i high = _mm512_add_epi32(of.high, _mm512_srli_epi32(of.sum, 16));
+        __m512i low = _mm512_and_si512(of.sum, _mm512_set1_epi32(0xffff));
+        sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), _mm512_set1_ps(65536), _mm512_cvtepi32_ps(low));
+    }
     __m512 scales = _mm512_mul_ps(_mm512_loadu_ps(matrix->scales + slice * SV_SLICE), _mm512_set1_ps(scale));
-    sums = _mm512_sub_epi32(sums, _mm512_loadu_si512(matrix->sums + slice * SV_SLICE));
-    _mm512_storeu_ps(products, _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales));
+    _mm512_storeu_ps(products, _mm512_mul_ps(sum, scales));
 }
 
-/* Where in x a step reads. */
-INLINE size_t place_of(const sv_matrix *matrix, size_t step, size_t first, sv_layout layout)
+/* The products of a slice. There are four sums, of as many positions or of one: they need not wait for each other. */
+INLINE void positions_at(const sv_matrix *matrix, uint32_t slice, const char *x, size_t x_bytes, float scale,
+                         float *products, sv_layout layout, int nibbles, int count, sv_precision precision)
 {
-    return layout == SV_STEPS_DENSE ? 4 * (step - first) : matrix->windows[step];
-}
-
-INLINE __m512i add_step(__m512i sum, const sv_matrix *matrix, size_t step, size_t first, const uint8_t *x, __m512i table,
-                        sv_layout layout, int nibbles)
-{
-    __m512i values = values_at(matrix, step, nibbles, table), picks = picks_at(matrix, step, layout);
-    return _mm512_dpbusd_epi32(sum, codes_at(x + place_of(matrix, step, first, layout), picks, layout), values);
-}
-
-/* Four sums: they need not wait for each other. */
-INLINE void one_position(const sv_matrix *matrix, uint32_t slice, const uint8_t *x, float scale, float *products,
-                         sv_layout layout, int nibbles)
-{
-    __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)matrix->table));
-    __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+    __m512i zero = _mm512_setzero_si512(), table = table_of(matrix, precision);
+    sums to[4] = {{zero, zero}, {zero, zero}, {zero, zero}, {zero, zero}};
     size_t first = matrix->begin[slice], end = matrix->begin[slice + 1], step = first;
-    for (; step + 4 <= end; step += 4) {
-        a = add_step(a, matrix, step, first, x, table, layout, nibbles);
-        b = add_step(b, matrix, step + 1, first, x, table, layout, nibbles);
-        c = add_step(c, matrix, step + 2, first, x, table, layout, nibbles);
-        d = add_step(d, matrix, step + 3, first, x, table, layout, nibbles);
+#define ADD_STEP(NUMBER, FIRST, LAST)                                                                              \
+    do {                                                                                                           \
+        __m512i values = values_at(matrix, NUMBER, precision, nibbles, table);                                     \
+        __m512i picks = picks_at(matrix, NUMBER, precision, layout);                                               \
+        const char *from = x + (layout == SV_STEPS_DENSE ? 4 * ((NUMBER) - first)                                  \
+                                                   : (size_t)matrix->windows[NUMBER] << precision);                \
+        for (int q = FIRST; q <= LAST; q++)                                                                        \
+            to[q] = add_products(to[q], codes_at(from + q * x_bytes, picks, precision, layout), values, precision);\
+    } while (0)
+    if (count == 4) {
+        for (; step < end; step++) ADD_STEP(step, 0, 3);
+        for (int q = 0; q < 4; q++) finish(matrix, slice, to[q], scale, products + q * SV_BAND, precision);
+        return;
     }
-    for (; step < end; step++)
-        a = add_step(a, matrix, step, first, x, table, layout, nibbles);
-    finish(matrix, slice, _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d)), scale, products);
+    for (; step + 4 <= end; step += 4) {
+        ADD_STEP(step, 0, 0);
+        ADD_STEP(step + 1, 1, 1);
+        ADD_STEP(step + 2, 2, 2);
+        ADD_STEP(step + 3, 3, 3);
+    }
+    for (; step < end; step++) ADD_STEP(step, 0, 0);
+    to[0] = both(both(to[0], to[1], precision), both(to[2], to[3], precision), precision);
+    finish(matrix, slice, to[0], scale, products, precision);
 }
 
-INLINE void four_positions(const sv_matrix *matrix, uint32_t slice, const uint8_t *x, size_t x_stride, float scale,
-                           float *products, sv_layout layout, int nibbles)
-{
-    __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)matrix->table));
-    __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-    size_t first = matrix->begin[slice], end = matrix->begin[slice + 1];
-    for (size_t step = first; step < end; step++) {
-        __m512i values = values_at(matrix, step, nibbles, table), picks = picks_at(matrix, step, layout);
-        const uint8_t *from = x + place_of(matrix, step, first, layout);
-        for (int q = 0; q < 4; q++)
-            sums[q] = _mm512_dpbusd_epi32(sums[q], codes_at(from + q * x_stride, picks, layout), values);
+#define POSITIONS(NAME, PRECISION)                                                                                 \
+    INLINE void NAME(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,         \
+                     float *products, sv_layout layout, int nibbles, int count) {                                  \
+        positions_at(matrix, slice, x, x_stride << PRECISION, scale, products, layout, nibbles, count, PRECISION); \
     }
-    for (int q = 0; q < 4; q++) finish(matrix, slice, sums[q], scale, products + q * SV_BAND);
-}
+POSITIONS(positions8, SV_INT8)
+POSITIONS(positions16, SV_INT16)
+POSITIONS(float_positions, SV_FLOAT32)
 
 #include "steps.h"
 
-INLINE int64_t sum_of_lanes64(__m512i x)
-{
-    __m512i low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(x));
-    return _mm512_reduce_add_epi64(_mm512_add_epi64(low, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(x, 1))));
-}
-
-/* A row of 16 bits: the sums of two products fit 32 bits, and are added up in two halves so that many of them do. */
-INLINE float sum_of_row(const int16_t *values, const int16_t *x, uint32_t columns)
-{
-    __m512i low = _mm512_setzero_si512(), high = low;
-    for (uint32_t c = 0; c < columns; c += 32) {
-        __mmask32 there = columns - c < 32 ? (1u << (columns - c)) - 1 : 0xffffffffu;
-        __m512i pairs = _mm512_madd_epi16(_mm512_maskz_loadu_epi16(there, values + c),
-                                          _mm512_maskz_loadu_epi16(there, x + c));
-        low = _mm512_add_epi32(low, _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff)));
-        high = _mm512_add_epi32(high, _mm512_srai_epi32(pairs, 16));
-    }
-    return (float)(sum_of_lanes64(low) + 65536 * sum_of_lanes64(high));
-}
-
-static void plain16(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                    const float *bias, int add, float *y, size_t y_stride)
-{
-    for (uint32_t r = 0; r < matrix->rows; r++)
-        for (size_t p = 0; p < positions; p++) {
-            const int16_t *x = (const int16_t *)vector->codes + p * x_stride;
-            float sum = sum_of_row((const int16_t *)matrix->values + (size_t)r * matrix->columns, x, matrix->columns);
-            float *to = y + p * y_stride + r;
-            *to = (add ? *to : bias ? bias[r] : 0.0f) + sum * (matrix->scales[r] * vector->scale);
-        }
-}
+STEPS(steps8, positions8, codes, 1, 1)
+STEPS(steps16, positions16, codes, 2, 1)
+STEPS(steps_float, float_positions, floats, 4, 1)
 
 const sv_kernels sv_avx512_kernels = {
-    .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .columns = columns,
-    .plain16 = plain16, .steps = steps,
-    .window = 256, .zero = 128, .dense = 1, .block = 1.5f, .sparse = 2,
+    .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .zero = 128,
+    .steps = {
+        [SV_INT8] = {steps8, .window = 256, .nibbles = 1, .dense = 1, .block = 1.5f, .sparse = 2},
+        [SV_INT16] = {steps16, .window = 128, .nibbles = 1, .dense = 1, .block = 1.5f, .sparse = 1.7f},
+        [SV_FLOAT32] = {steps_float, .window = 64, .least = 64, .nibbles = 1, .dense = 1, .block = 1.2f, .sparse = 2},
+    },
 };
 
 #if defined(__clang__)

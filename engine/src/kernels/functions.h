@@ -1,5 +1,5 @@
 /* vector.h and the float kernels for one kind of instructions. The file that includes this has set LANES, floats of a
- * register, and MULTIPLY_ADD(a, b, c) = a b + c; it gets `functions`, `quantize8`, `quantize16` and `columns`. */
+ * register, and MULTIPLY_ADD(a, b, c) = a b + c; it gets `functions`, `quantize8` and `quantize16`. */
 #include <string.h>
 
 #include "kernels.h"
@@ -285,58 +285,5 @@ static void quantize16(int16_t *codes, const float *x, size_t count, float facto
         bits left = rounded(load_some(x + i, count - i) * factor);
         for (size_t j = 0; i + j < count; j++)
             codes[i + j] = (int16_t)left[j];
-    }
-}
-
-/* Floats, dense: PARTS registers hold the column of a slice; 4 positions share it, or one goes through 4 columns at once. */
-#define PARTS (SV_SLICE / LANES)
-
-INLINE void finish_columns(const sv_matrix *matrix, uint32_t slice, const reals *sums, const float *bias, int add,
-                           float *y)
-{
-    uint32_t row = slice * SV_SLICE, rows = matrix->rows - row < SV_SLICE ? matrix->rows - row : SV_SLICE;
-    for (uint32_t part = 0; part < PARTS && part * LANES < rows; part++) {
-        uint32_t at = row + part * LANES, n = rows - part * LANES < LANES ? rows - part * LANES : LANES;
-        reals base = add ? load_some(y + at, n) : bias ? load_some(bias + at, n) : all(0.0f);
-        store_some(y + at, base + sums[part], n);
-    }
-}
-
-static void columns(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                    const float *bias, int add, float *y, size_t y_stride)
-{
-    uint32_t count = matrix->columns;
-    for (uint32_t slice = 0; slice * SV_SLICE < matrix->rows; slice++) {
-        const float *weights = (const float *)matrix->values + (size_t)slice * SV_SLICE * count;
-        size_t p = 0;
-        for (; p + 4 <= positions; p += 4) {
-            const float *x = vector->floats + p * x_stride;
-            reals sums[4][PARTS] = {{{0}}};
-            for (uint32_t c = 0; c < count; c++)
-                for (int part = 0; part < PARTS; part++) {
-                    reals w = load(weights + (size_t)c * SV_SLICE + part * LANES);
-                    for (int q = 0; q < 4; q++)
-                        sums[q][part] = MULTIPLY_ADD(w, all(x[q * x_stride + c]), sums[q][part]);
-                }
-            for (int q = 0; q < 4; q++)
-                finish_columns(matrix, slice, sums[q], bias, add, y + (p + q) * y_stride);
-        }
-        for (; p < positions; p++) {
-            const float *x = vector->floats + p * x_stride;
-            reals sums[4][PARTS] = {{{0}}};
-            uint32_t c = 0;
-            for (; c + 4 <= count; c += 4)
-                for (int q = 0; q < 4; q++)
-                    for (int part = 0; part < PARTS; part++)
-                        sums[q][part] = MULTIPLY_ADD(load(weights + (size_t)(c + q) * SV_SLICE + part * LANES),
-                                                     all(x[c + q]), sums[q][part]);
-            for (; c < count; c++)
-                for (int part = 0; part < PARTS; part++)
-                    sums[0][part] = MULTIPLY_ADD(load(weights + (size_t)c * SV_SLICE + part * LANES), all(x[c]),
-                                                 sums[0][part]);
-            for (int part = 0; part < PARTS; part++)
-                sums[0][part] += sums[1][part] + (sums[2][part] + sums[3][part]);
-            finish_columns(matrix, slice, sums[0], bias, add, y + p * y_stride);
-        }
     }
 }

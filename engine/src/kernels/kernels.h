@@ -6,16 +6,14 @@
 
 #define SV_SLICE 16                      /* rows that are multiplied side by side */
 #define SV_BAND 1024                     /* rows among which the packed order may differ from that of y */
-#define SV_STEP 64                       /* products of 8 bits of one step: 4 for each row of a slice */
+#define SV_STEP 64                       /* bytes of the values of one step: 4, 2 or 1 for each row of a slice */
 #define SV_BEYOND 256                    /* bytes that may be read past the last code */
 
+/* What is multiplied of the rows of a slice, step after step. */
 typedef enum {
-    SV_ROWS,                             /* the nonzeros of each row: column and value */
-    SV_PLAIN,                            /* row after row, zeros and all, of whole numbers */
-    SV_COLUMNS,                          /* of a slice, column after column: floats */
-    SV_STEPS_DENSE,                      /* of a slice, step after step: 4 columns, the same for all rows */
+    SV_STEPS_DENSE,                      /* the next columns, the same for all rows */
     SV_STEPS_BLOCK,                      /* the same, but only of columns that are not zero in all rows */
-    SV_STEPS_SPARSE                      /* 4 columns for each row, all within a window */
+    SV_STEPS_SPARSE                      /* columns for each row, all within a window */
 } sv_layout;
 
 /* sv_multiply for one layout. */
@@ -30,15 +28,23 @@ struct sv_matrix {
     int nibbles;                         /* 4-bit codes of `table`, else values */
     const uint16_t *places;              /* of each row its place among those of its band, as packed; NULL: in order */
     const float *scales;                 /* whole numbers only, for each row as packed, up to a full slice */
-    const int32_t *sums;                 /* 128 times the sum of the row, likewise */
-    const uint32_t *begin;               /* of each row its first nonzero, of each slice its first step; and the end */
-    const uint32_t *index;               /* column of a nonzero */
-    const void *values;                  /* float, int8_t or int16_t; of 4 bits: value i in the low half of byte i, i < 32,
-                                            else in the high half of byte i - 32 */
-    const uint16_t *windows;             /* of a step: the first column that it sees */
-    const uint8_t *picks;                /* of a step: columns counted from there, 4, or 64: 4 for each row */
-    int8_t table[16];
+    const int32_t *sums;                 /* of 8 bits: the code of 0 times the sum of the row, likewise */
+    const uint32_t *begin;               /* of each slice its first step; and the end */
+    const void *values;                  /* int8_t, int16_t or float; of 4 bits: the first half of a step in the
+                                            low halves of its bytes, the others in the high ones */
+    const uint32_t *windows;             /* of a step: the first column that it sees */
+    const uint8_t *picks;                /* of a step: columns counted from there, for each row or for all of them */
+    union { int8_t of8[16]; int16_t of16[16]; float floats[16]; } table;
 };
+
+/* Steps of one precision. */
+typedef struct {
+    sv_product *multiply;
+    uint32_t window;                     /* columns that a step can choose from */
+    uint32_t least;                      /* columns of a sparse matrix: with fewer a window would reach beyond floats */
+    int nibbles;                         /* whether values may be of 4 bits */
+    float dense, block, sparse;          /* what a step costs, against each other */
+} sv_steps;
 
 /* Of one kind of instructions. */
 typedef struct {
@@ -46,18 +52,11 @@ typedef struct {
     /* codes[i] = x[i] times `factor`, rounded, plus `zero`. */
     void (*quantize8)(uint8_t *codes, const float *x, size_t count, float factor, int zero);
     void (*quantize16)(int16_t *codes, const float *x, size_t count, float factor);
-    sv_product *columns;                 /* of floats */
-    sv_product *plain16;
-    sv_product *steps;                   /* of 8 bits, all three layouts of steps; NULL: none of them */
-    uint32_t window;                     /* columns that a step of sparse or block layout can choose from */
     int zero;                            /* code of 8 bits for 0 */
-    float dense, block, sparse;          /* what a step costs, against each other */
+    sv_steps steps[3];                   /* by precision */
 } sv_kernels;
 
 const sv_kernels *sv_kernels_for(sv_machine machine);
-
-/* Layouts that gain nothing from special instructions, in portable.c. */
-sv_product sv_rows_float, sv_rows8, sv_rows16, sv_plain8, sv_plain16;
 
 extern const sv_kernels sv_portable_kernels;
 #if defined(__x86_64__)
@@ -74,6 +73,8 @@ typedef struct {
     float *value, *scale;
 } sv_nonzeros;
 
-int sv_lay_steps(sv_matrix *matrix, const sv_nonzeros *list, const sv_kernels *kernels, sv_pool *pool);  /* 0: no memory */
+/* Lays a matrix out as is cheapest; 0: no memory. */
+int sv_lay_steps(sv_matrix *matrix, const sv_nonzeros *list, sv_precision precision, const sv_kernels *kernels,
+                 sv_pool *pool);
 
 #endif

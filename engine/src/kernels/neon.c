@@ -17,7 +17,7 @@ INLINE bytes64 values_at(const sv_matrix *matrix, size_t step, int nibbles)
         for (int i = 0; i < 4; i++) all.of[i] = vld1q_s8(values + step * SV_STEP + 16 * i);
         return all;
     }
-    int8x16_t table = vld1q_s8(matrix->table);
+    int8x16_t table = vld1q_s8(matrix->table.of8);
     for (int i = 0; i < 2; i++) {
         uint8x16_t codes = vld1q_u8((const uint8_t *)values + step * (SV_STEP / 2) + 16 * i);
         all.of[i] = vqtbl1q_s8(table, vandq_u8(codes, vdupq_n_u8(15)));
@@ -72,24 +72,30 @@ INLINE int32x4_t add_products(int32x4_t sum, int8x16_t codes, int8x16_t values)
             vst1q_f32(products + q * SV_BAND + 4 * i, vmulq_f32(vcvtq_f32_s32(sums[q][i]), scales));               \
         }
 
-INLINE void one_position(const sv_matrix *matrix, uint32_t slice, const uint8_t *x, float scale, float *products,
-                         sv_layout layout, int nibbles)
+INLINE void positions8(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,
+                       float *products, sv_layout layout, int nibbles, int count)
 {
-    const size_t x_stride = 0;
-    POSITIONS(1)
+    if (count == 1) {
+        POSITIONS(1)
+    } else {
+        POSITIONS(4)
+    }
 }
 
-INLINE void four_positions(const sv_matrix *matrix, uint32_t slice, const uint8_t *x, size_t x_stride, float scale,
-                           float *products, sv_layout layout, int nibbles)
-{
-    POSITIONS(4)
-}
-
+/* Of 8 bits there is a kernel; plain C does well with the others. */
+#include "plain.h"
 #include "steps.h"
 
+STEPS(steps8, positions8, codes, 1, 1)
+STEPS(steps16, plain16_positions, codes, 2, 0)
+STEPS(steps_float, plain_float_positions, floats, 4, 0)
+
 const sv_kernels sv_neon_kernels = {
-    .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .columns = columns,
-    .plain16 = sv_plain16, .steps = steps,
-    .window = 64, .zero = 0, .dense = 1, .block = 1.5f, .sparse = 2,
+    .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16,
+    .steps = {
+        [SV_INT8] = {steps8, .window = 64, .nibbles = 1, .dense = 1, .block = 1.5f, .sparse = 2},
+        [SV_INT16] = {steps16, .window = 256, .dense = 1, .block = 1.2f, .sparse = 2},
+        [SV_FLOAT32] = {steps_float, .window = 256, .dense = 1, .block = 1.2f, .sparse = 4},
+    },
 };
 #endif

@@ -1,21 +1,23 @@
-/* Products of matrices in steps, by bands of rows, for one kind of instructions. The file that includes this has
- * `one_position` and `four_positions`, which write a slice's products, those of the next position SV_BAND further on. */
+/* Products of matrices in steps, by bands of rows, for one kind of instructions. The file that includes this has its
+ * NAME_positions, which writes a slice's products at 1 or 4 positions, those of the next SV_BAND further on. */
+typedef void positions_of(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,
+                          float *products, sv_layout layout, int nibbles, int count);
 
-INLINE void steps_of(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                     const float *bias, int add, float *y, size_t y_stride, sv_layout layout, int nibbles)
+INLINE void steps_of(positions_of *run, const sv_matrix *matrix, const void *vector, size_t size, float scale,
+                     size_t positions, size_t x_stride, const float *bias, int add, float *y, size_t y_stride,
+                     sv_layout layout, int nibbles)
 {
     float products[4 * SV_BAND];
     for (uint32_t band = 0; band < matrix->rows; band += SV_BAND) {
         uint32_t rows = matrix->rows - band < SV_BAND ? matrix->rows - band : SV_BAND;
         for (size_t p = 0, now; p < positions; p += now) {
-            const uint8_t *x = (const uint8_t *)vector->codes + p * x_stride;
+            const char *x = (const char *)vector + p * x_stride * size;
             now = p + 4 <= positions ? 4 : 1;
             for (uint32_t row = 0; row < rows; row += SV_SLICE)
                 if (now == 4)
-                    four_positions(matrix, (band + row) / SV_SLICE, x, x_stride, vector->scale, products + row, layout,
-                                   nibbles);
+                    run(matrix, (band + row) / SV_SLICE, x, x_stride, scale, products + row, layout, nibbles, 4);
                 else
-                    one_position(matrix, (band + row) / SV_SLICE, x, vector->scale, products + row, layout, nibbles);
+                    run(matrix, (band + row) / SV_SLICE, x, 0, scale, products + row, layout, nibbles, 1);
             for (size_t q = 0; q < now; q++) {
                 const uint16_t *places = matrix->places ? matrix->places + band : NULL;
                 float *to = y + (p + q) * y_stride + band;
@@ -27,13 +29,20 @@ INLINE void steps_of(const sv_matrix *matrix, const sv_vector *vector, size_t po
     }
 }
 
-static void steps(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                  const float *bias, int add, float *y, size_t y_stride)
-{
-#define STEPS(layout, nibbles) steps_of(matrix, vector, positions, x_stride, bias, add, y, y_stride, layout, nibbles)
-    switch (matrix->layout) {
-    case SV_STEPS_DENSE: if (matrix->nibbles) STEPS(SV_STEPS_DENSE, 1); else STEPS(SV_STEPS_DENSE, 0); break;
-    case SV_STEPS_BLOCK: if (matrix->nibbles) STEPS(SV_STEPS_BLOCK, 1); else STEPS(SV_STEPS_BLOCK, 0); break;
-    default: if (matrix->nibbles) STEPS(SV_STEPS_SPARSE, 1); else STEPS(SV_STEPS_SPARSE, 0);
+/* Defines NAME for codes, or floats, of `size` bytes at FROM; NIBBLES: whether there are values of 4 bits. */
+#define STEPS(NAME, POSITIONS, FROM, SIZE, NIBBLES)                                                                \
+    static void NAME(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,          \
+                     const float *bias, int add, float *y, size_t y_stride) {                                      \
+        const void *x = vector->FROM;                                                                              \
+        float scale = vector->scale;                                                                               \
+        switch (2 * matrix->layout + ((NIBBLES) && matrix->nibbles)) {                                             \
+        case 2 * SV_STEPS_DENSE: AS(POSITIONS, SIZE, SV_STEPS_DENSE, 0); break;                                    \
+        case 2 * SV_STEPS_DENSE + 1: AS(POSITIONS, SIZE, SV_STEPS_DENSE, NIBBLES); break;                          \
+        case 2 * SV_STEPS_BLOCK: AS(POSITIONS, SIZE, SV_STEPS_BLOCK, 0); break;                                    \
+        case 2 * SV_STEPS_BLOCK + 1: AS(POSITIONS, SIZE, SV_STEPS_BLOCK, NIBBLES); break;                          \
+        case 2 * SV_STEPS_SPARSE: AS(POSITIONS, SIZE, SV_STEPS_SPARSE, 0); break;                                  \
+        default: AS(POSITIONS, SIZE, SV_STEPS_SPARSE, NIBBLES);                                                    \
+        }                                                                                                          \
     }
-}
+#define AS(POSITIONS, SIZE, LAYOUT, NIBBLES)                                                                       \
+    steps_of(POSITIONS, matrix, x, SIZE, scale, positions, x_stride, bias, add, y, y_stride, LAYOUT, NIBBLES)
