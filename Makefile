@@ -5,7 +5,7 @@ THREADS ?= 1
 ENGINE := engine/CMakeLists.txt $(shell find engine/include engine/src -type f) engine/python/CMakeLists.txt engine/python/binding.cpp
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install develop demo test chromium check bench full-runs full-runs-status full-results clean
+.PHONY: install develop demo test chromium check bench bench-engine full-runs full-runs-status full-results clean
 
 install: $(VENV)/installed        ## everything that compressing and exporting needs
 develop: $(VENV)/developing       ## and what tests, lint and types need
@@ -40,6 +40,9 @@ check: develop                    ## lint and types
 
 bench: demo                       ## the measured tables: benchmarks/results/*.json, RESULTS.md, the table of the README
 	$(BIN)/python benchmarks/enhance.py runs/quickstart
+
+bench-engine: install             ## the engine beside onnxruntime: times, memory, 8 bits; RESULTS.md and docs/engine.md
+	$(BIN)/python benchmarks/engine_speed.py
 
 full-runs: install                ## all full-size runs, hours to days; THREADS=1 for each, a second make may work beside
 	$(BIN)/python benchmarks/full_runs.py work --threads $(THREADS)

@@ -33,6 +33,8 @@ class Compiled:
 
     def times(self) -> str:
         """A row for every model and kind of instructions, and for onnxruntime with the model as it was."""
+        if not self.models:
+            return f"{MISSING.capitalize()}."
         head = ("microseconds a frame, one thread", *PRECISIONS, "int8, to onnxruntime's int8 (10 .. 90 %)",
                 "caches emptied: int8", "to onnxruntime's int8 (10 .. 90 %)")
         rows = []

@@ -9,6 +9,7 @@ from typing import Any
 import enhance
 
 from full.acoustic import AcousticModels
+from full.compiled import Compiled
 from full.extraction import Extraction
 from full.recognition import Recognition
 from full.tables import Results, markdown
@@ -36,6 +37,7 @@ def results_page() -> str:
     """All results there are."""
     parts = [HEAD, *map(enhance.table, enhance.results()), _full().page(), _extraction().page(),
              _recognition().page(), _acoustic().page()]
+    parts.append(_compiled().page())
     if OVERHEAD.is_file():
         parts.append(f"## What a step of training costs\n\n{overhead(json.loads(OVERHEAD.read_text()))}")
     if SENSITIVITY.is_file():
@@ -58,6 +60,7 @@ def tables() -> dict[str, str]:
         "the sizes of work 3": _extraction().sizes(),
         "work 4": _recognition().rows(),
         "the ablations of work 4": _recognition().ablations(),
+        "the engine": _compiled().times(),
         "work 5": _acoustic().rows(),
         "the adaptation of work 5": _acoustic().adaptation(),
     }
@@ -101,6 +104,10 @@ def filled(text: str, known: Mapping[str, str]) -> str:
 
 def _full() -> Results:
     return Results(enhance.RESULTS / "full", Path(__file__).with_name("published.json"))
+
+
+def _compiled() -> Compiled:
+    return Compiled(enhance.RESULTS / "engine.json")
 
 
 def _extraction() -> Extraction:
