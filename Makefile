@@ -27,7 +27,7 @@ demo: install                     ## compress the sample teacher on the sample s
 	$(BIN)/sottovoce compress recipes/quickstart.toml --run runs/quickstart
 
 test: develop chromium            ## all tests; the report is opened in a headless Chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 chromium:
 	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { \

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sottovoce.artefact.file import decode, read_bytes, read_header
-from sottovoce.errors import EngineError, SottovoceError
+from sottovoce.errors import EngineError, FormatError, SottovoceError
 from sottovoce.runtime.operation import Array
 from sottovoce.runtime.session import Session
 from sottovoce.runtime.surface import AnySession, Step
@@ -34,7 +34,10 @@ class CompiledSession(AnySession):
         except ImportError as error:
             raise EngineError("the compiled engine is not installed: there was no C compiler") from error
         graph, self.meta = read_header(data, name)
-        self._engine = Engine(data, precision, instructions)
+        try:
+            self._engine = Engine(data, precision, instructions)
+        except FormatError as error:
+            raise FormatError(f"{name}: {error}") from None
         told = self._engine.query()
         self.inputs, self._missing = graph.inputs, graph.inputs[1:]
         self.sample_rate, self.hop, self.delay = told["sample_rate"], told["hop"], told["delay"]

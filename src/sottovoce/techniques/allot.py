@@ -1,4 +1,4 @@
-"""Sparsity and bits for each tensor, so that a file has the wanted bytes at the least rise of the loss."""
+"""Sparsity and bits for each tensor, so that a file has the wanted bytes at the least movement of its outputs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from sottovoce.techniques.cluster import Codebook, clustered, entropy
 from sottovoce.techniques.context import Run
 from sottovoce.techniques.groups import kept
 from sottovoce.techniques.prune import lay
-from sottovoce.techniques.sensitivity import SHARES, Offer, Table, allocate, curve, prepared
+from sottovoce.techniques.sensitivity import SHARES, Offer, Table, allocate, curve, movement, prepared
 from sottovoce.techniques.weights import weights
 
 CLOSE = 0.98             # of the wanted bytes is near enough
@@ -98,7 +98,7 @@ def _allotted(model: nn.Module, offers: Mapping[str, Sequence[Offer]], wanted: i
 def _offers(model: nn.Module, only: str, most: int, shares: Sequence[float], run: Run,
             utterances: int) -> tuple[dict[str, list[Offer]], Table]:
     """What each tensor would cost in the file and in the loss, for each share that it loses and number of values."""
-    rerun, table = prepared(model, run, utterances)
+    rerun, table = prepared(model, run, utterances, movement())
     offers: dict[str, list[Offer]] = {}
     rises = []
     for name, value, rise in rerun.weights([weight.name for weight in weights(model, only)]):

@@ -23,8 +23,8 @@ class Budget(Goal):
     """Make the file no larger than `size`, or `ratio` times smaller than 32-bit weights, within `max_drop`.
 
     In each round the weights are pruned by an even factor towards that size and the inner stages train the rest; then
-    they are clustered and trained once more. What each tensor loses, and the values it gets, is chosen by how the
-    validation loss rises when it alone is pruned or clustered, at equal slope against the bytes saved.
+    they are clustered and trained once more. What each tensor loses, and the values it gets, is chosen by how far
+    the outputs move when it alone is pruned or clustered, at equal slope against the bytes saved.
     Where size and `max_drop` cannot both be met, the result is the smallest model that held, and the ledger says so.
     """
 

@@ -43,8 +43,8 @@ class Prune:
     tolerance: float | None = None       # rise of the validation loss
     groups: Groups = "weights"           # what goes together; tiles: as many left in every row's 128 columns
     scope: Literal["tensor", "global", "balanced"] = "tensor"    # the ratio holds for each tensor, or for all together:
-    #                                      by one threshold, or where the validation loss rises least
-    utterances: int = 32                 # of the development list, to measure the loss on
+    #                                      by one threshold, or where the outputs move least
+    utterances: int = 32                 # of the development list, to measure on
     only: str = "*"                      # names of the weights, shell-style
 
     def __post_init__(self) -> None:

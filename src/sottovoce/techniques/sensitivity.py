@@ -1,4 +1,4 @@
-"""What each tensor can lose: how the loss rises when one of them is changed and all others stay as they are."""
+"""What each tensor can lose: how the loss rises, or the outputs move, when it alone is changed."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,12 +7,14 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from sottovoce.techniques.context import Run
 from sottovoce.techniques.groups import Groups, kept
 from sottovoce.techniques.rerun import Rerun, Rise
 from sottovoce.techniques.weights import Weight
+from sottovoce.training import Loss
 
 STEPS = 20                               # of the search: multiples of 5 %
 CURVE = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)        # where a curve is measured
@@ -46,17 +48,34 @@ class Table:
         return measured
 
 
-def prepared(model: nn.Module, run: Run, utterances: int) -> tuple[Rerun, Table]:
+def prepared(model: nn.Module, run: Run, utterances: int, loss: Loss) -> tuple[Rerun, Table]:
     """The model over at most so many utterances of the development list, and an empty table."""
     batches = run.validation_batches(utterances)
-    rerun = Rerun(model, batches, run.task.loss)
+    rerun = Rerun(model, batches, loss)
     return rerun, Table(rerun.base, sum(len(batch.inputs[0]) for batch in batches), whole=rerun.whole)
+
+
+def movement() -> Loss:
+    """A loss: how far the outputs for a batch are from those that came first, squared, over the power of these.
+
+    Unlike the task's loss on a few utterances it never falls when something is taken away, and what it is for several
+    tensors is about the sum of what it is for each, so that one may share out a ratio by it.
+    """
+    first: dict[int, Tensor] = {}
+
+    def moved(outputs: Any, batch: Any) -> Tensor:
+        given = (outputs[0] if isinstance(outputs, tuple) else outputs).float()
+        intact = first.setdefault(id(batch), given)      # the batches are those of one Rerun, as long as it lasts
+        tiny = torch.finfo(torch.float32).tiny
+        return (given - intact).square().sum() / intact.square().sum().clamp_min(tiny)
+
+    return moved
 
 
 def tolerated(model: nn.Module, chosen: Sequence[Weight], tolerance: float, groups: Groups, run: Run,
               utterances: int) -> Table:
     """The ratio of each tensor by Algorithms 1 (weights) and 2 (kernels) of Tan and Wang 2021; none left, ratio 0."""
-    rerun, table = prepared(model, run, utterances)
+    rerun, table = prepared(model, run, utterances, run.task.loss)
     for name, value, rise in rerun.weights([weight.name for weight in chosen]):
         measured = table.pruned(name, value, rise, groups)
         table.ratios[name] = bearable(measured, tolerance) if value.any() else 0.0
@@ -81,11 +100,11 @@ def bearable(rise: Callable[[float], float], tolerance: float) -> float:
 
 def balanced(model: nn.Module, chosen: Sequence[Weight], ratio: float, groups: Groups, run: Run,
              utterances: int) -> Table:
-    """Ratios by which the share `ratio` of all nonzero weights goes at the least total rise of the loss.
+    """Ratios by which the share `ratio` of all nonzero weights goes at the least total movement of the outputs.
 
-    The rises are taken to add up, and to lie on straight lines between the measured points.
+    The movements are taken to add up, and to lie on straight lines between the measured points.
     """
-    rerun, table = prepared(model, run, utterances)
+    rerun, table = prepared(model, run, utterances, movement())
     offers, total = {}, 0
     for name, value, rise in rerun.weights([weight.name for weight in chosen]):
         nonzeros = int(value.count_nonzero())
