@@ -64,7 +64,7 @@ def movement() -> Loss:
     first: dict[int, Tensor] = {}
 
     def moved(outputs: Any, batch: Any) -> Tensor:
-        given = (outputs[0] if isinstance(outputs, tuple) else outputs).float()
+        given: Tensor = (outputs[0] if isinstance(outputs, tuple) else outputs).float()
         intact = first.setdefault(id(batch), given)      # the batches are those of one Rerun, as long as it lasts
         tiny = torch.finfo(torch.float32).tiny
         return (given - intact).square().sum() / intact.square().sum().clamp_min(tiny)
