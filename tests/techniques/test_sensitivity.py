@@ -9,7 +9,7 @@ import torch
 
 from sottovoce.data.batches import Batch
 from sottovoce.run import Run
-from sottovoce.techniques.sensitivity import CURVE, STEPS, Offer, allocate, bearable, curve
+from sottovoce.techniques.sensitivity import CURVE, STEPS, Offer, allocate, bearable, curve, movement
 
 
 def one_after_the_other(rises: list[float], tolerance: float) -> float:
@@ -34,6 +34,15 @@ def test_halving_ends_where_the_published_search_ends(seed: int) -> None:
 
 def test_a_rise_that_is_not_a_number_is_too_much() -> None:
     assert bearable(lambda ratio: float("nan") if ratio > 0.3 else 0.0, 1.0) == 0.3
+
+
+@pytest.mark.parametrize(("changed", "moved"), [(1.0, 0.0), (2.0, 1.0), (0.0, 1.0), (0.9, 0.01)])
+def test_outputs_that_move_count_by_their_power_whichever_way_they_go(changed: float, moved: float) -> None:
+    outputs, other, loss = torch.randn(2, 50), torch.randn(2, 50), movement()
+    first, second = (Batch((outputs,), (outputs,)) for _ in range(2))
+    assert [float(loss(outputs, first)), float(loss((other, None), second))] == [0.0, 0.0]
+    assert float(loss(changed * outputs, first)) == pytest.approx(moved, abs=1e-6)
+    assert float(loss(changed * other, second)) == pytest.approx(moved, abs=1e-6)
 
 
 def test_a_curve_goes_through_what_was_measured_and_never_falls() -> None:
