@@ -34,8 +34,9 @@ chromium:
 		echo "installing Chromium, which the test of the report opens it in"; \
 		apt-get update -q >/dev/null && apt-get install -y -q --no-install-recommends chromium >/dev/null; }
 
-check: develop                    ## lint and types
+check: develop                    ## lint, format of the C and types
 	$(BIN)/ruff check .
+	find engine -name '*.[ch]' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
 	$(BIN)/mypy
 
 bench: demo                       ## the measured tables: benchmarks/results/*.json, RESULTS.md, the table of the README

@@ -1,22 +1,13 @@
 /* replay FILE...: gives files to the fuzzing target once, with any compiler. */
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "../tests/bytes.h"
 #include "input.h"
 
-int main(int count, char **paths)
-{
+int main(int count, char **paths) {
     for (int i = 1; i < count; i++) {
-        FILE *in = fopen(paths[i], "rb");
-        if (!in) return 2;
-        fseek(in, 0, SEEK_END);
-        size_t size = (size_t)ftell(in);
-        uint8_t *bytes = malloc(size + !size);
-        rewind(in);
-        if (!bytes || fread(bytes, 1, size, in) != size) return 2;
+        size_t size;
+        uint8_t *bytes = bytes_of(paths[i], &size);
         LLVMFuzzerTestOneInput(bytes, size);
         free(bytes);
-        fclose(in);
     }
     return 0;
 }

@@ -19,21 +19,21 @@
 extern "C" {
 #endif
 
-#define SV_TEXT 256                      /* bytes of an error's text, its end included */
+#define SV_TEXT 256 /* bytes of an error's text, its end included */
 
 typedef enum {
     SV_OK = 0,
-    SV_BAD_ARGUMENT,                     /* a null pointer, a wrong length, a session that lacks a condition */
-    SV_BAD_FILE,                         /* damaged, cut short, of a later version, no model */
-    SV_UNSUPPORTED,                      /* a sound model that this engine cannot run, or not in this way */
+    SV_BAD_ARGUMENT, /* a null pointer, a wrong length, a session that lacks a condition */
+    SV_BAD_FILE,     /* damaged, cut short, of a later version, no model */
+    SV_UNSUPPORTED,  /* a sound model that this engine cannot run, or not in this way */
     SV_NO_MEMORY
 } sv_status;
 
 /* What weights are multiplied with. Sums and all that is not a matrix product are 32-bit floats always. */
 typedef enum {
-    SV_INT8 = 0,                         /* 8-bit values, scaled anew for every frame: the fastest */
-    SV_INT16,                            /* 16-bit values, scaled anew for every frame */
-    SV_FLOAT32                           /* the weights and values as they are: what the reference computes */
+    SV_INT8 = 0, /* 8-bit values, scaled anew for every frame: the fastest */
+    SV_INT16,    /* 16-bit values, scaled anew for every frame */
+    SV_FLOAT32   /* the weights and values as they are: what the reference computes */
 } sv_precision;
 
 /* The instructions to use: the best that this CPU has, or no better than those named. */
@@ -45,20 +45,20 @@ typedef struct {
 } sv_options;
 
 typedef struct {
-    size_t max_samples;                  /* of a waveform given to sv_run at once, if the model is not causal; 0: 30 s */
-    size_t max_condition;                /* samples of a condition, such as an enrolment; 0: 30 s */
+    size_t max_samples;   /* of a waveform given to sv_run at once, if the model is not causal; 0: 30 s */
+    size_t max_condition; /* samples of a condition, such as an enrolment; 0: 30 s */
 } sv_limits;
 
 typedef struct {
-    uint32_t sample_rate;                /* Hz */
-    uint32_t hop;                        /* samples by which sv_step advances */
-    uint32_t delay;                      /* samples by which the output of sv_step lies behind its input */
-    uint32_t conditions;                 /* waveforms to sv_give before the first step */
-    uint32_t features;                   /* values of each frame of the output; 0: the output is a waveform */
-    uint32_t frames;                     /* of features that sv_step makes of a hop; 0: it makes none */
-    int causal;                          /* whether sv_step works */
-    sv_instructions instructions;        /* those in use */
-    size_t weight_bytes;                 /* memory of the weights as they are run */
+    uint32_t sample_rate;         /* Hz */
+    uint32_t hop;                 /* samples by which sv_step advances */
+    uint32_t delay;               /* samples by which the output of sv_step lies behind its input */
+    uint32_t conditions;          /* waveforms to sv_give before the first step */
+    uint32_t features;            /* values of each frame of the output; 0: the output is a waveform */
+    uint32_t frames;              /* of features that sv_step makes of a hop; 0: it makes none */
+    int causal;                   /* whether sv_step works */
+    sv_instructions instructions; /* those in use */
+    size_t weight_bytes;          /* memory of the weights as they are run */
 } sv_info;
 
 typedef struct sv_model sv_model;
@@ -81,22 +81,22 @@ sv_status sv_give(sv_session *session, uint32_t condition, const float *samples,
 /* The next samples of the output, as many as are given, a multiple of hop; `out` may be `in`. Samples that are not
  * finite count as 0. A state that is no longer finite is forgotten, and its samples are 0.
  *
- * Of a model of features: the next frames, `frames` x `features` floats for each hop. Each is known `delay` samples after
- * its hop, so the first step, of a fresh state, takes `delay` samples more. */
+ * Of a model of features: the next frames, `frames` x `features` floats for each hop. Each is known `delay` samples
+ * after its hop, so the first step, of a fresh state, takes `delay` samples more. */
 sv_status sv_step(sv_session *session, const float *in, float *out, size_t samples);
 
-/* The end of a waveform that was heard in steps, of a causal model of features: the frames of the last samples, any number
- * of them. They are sv_outputs(model, delay + samples) floats, or, if there was no step, sv_outputs(model, samples). The
- * state is fresh afterwards. */
+/* The end of a waveform that was heard in steps, of a causal model of features: the frames of the last samples, any
+ * number of them. They are sv_outputs(model, delay + samples) floats, or, if there was no step, sv_outputs(model,
+ * samples). The state is fresh afterwards. */
 sv_status sv_finish(sv_session *session, const float *in, size_t samples, float *out);
 sv_status sv_reset(sv_session *session); /* forget everything that was heard; conditions stay */
 
-/* The output for a whole waveform, as if nothing had come before: `sv_outputs` floats, in time with the input. The state
- * is fresh afterwards. */
+/* The output for a whole waveform, as if nothing had come before: `sv_outputs` floats, in time with the input. The
+ * state is fresh afterwards. */
 sv_status sv_run(sv_session *session, const float *in, size_t samples, float *out);
 size_t sv_outputs(const sv_model *model, size_t samples);
 
-const char *sv_error(const sv_session *session);   /* what the last call that failed said; "" if none did */
+const char *sv_error(const sv_session *session); /* what the last call that failed said; "" if none did */
 
 #ifdef __cplusplus
 }

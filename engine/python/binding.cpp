@@ -30,17 +30,22 @@ static const char *const INSTRUCTIONS[] = {"best", "portable", "avx2", "avx512",
 
 static void check(sv_status status, const char *text) {
     switch (status) {
-    case SV_OK: return;
-    case SV_BAD_FILE: raise("FormatError", text);
-    case SV_UNSUPPORTED: raise("EngineError", text);
-    default: raise("SottovoceError", text);
+    case SV_OK:
+        return;
+    case SV_BAD_FILE:
+        raise("FormatError", text);
+    case SV_UNSUPPORTED:
+        raise("EngineError", text);
+    default:
+        raise("SottovoceError", text);
     }
 }
 
 template <size_t count> static int place(const char *const (&names)[count], const char *what, const char *name) {
     std::string known;
     for (size_t i = 0; i < count; i++) {
-        if (!std::strcmp(names[i], name)) return (int)i;
+        if (!std::strcmp(names[i], name))
+            return (int)i;
         known += (i ? ", " : "") + std::string(names[i]);
     }
     raise("SottovoceError", (std::string(what) + ": expected one of " + known + ", got " + name).c_str());
@@ -56,7 +61,7 @@ static Made array(size_t count, float *&values) {
 
 // A session, in one thread at a time: a second one waits.
 class Session {
-public:
+  public:
     Session(Model model, const sv_limits &limits) : model(std::move(model)) {
         char text[SV_TEXT] = "";
         check(sv_start(&session, this->model.get(), &limits, text), text);
@@ -70,7 +75,8 @@ public:
     Made step(Given samples) {
         sv_info info = sv_query(model.get());
         size_t count = samples.size(), early = stepped ? 0 : info.delay;
-        if (info.frames) count = count < early ? 0 : (count - early) / info.hop * info.frames * info.features;
+        if (info.frames)
+            count = count < early ? 0 : (count - early) / info.hop * info.frames * info.features;
         float *out;
         Made made = array(count, out);
         call([&] { return sv_step(session, samples.data(), out, samples.size()); });
@@ -101,8 +107,10 @@ public:
         sv_end(&session);
     }
 
-private:
-    [[noreturn]] static void closed() { raise("SottovoceError", "session: expected an open one, got one that was closed"); }
+  private:
+    [[noreturn]] static void closed() {
+        raise("SottovoceError", "session: expected an open one, got one that was closed");
+    }
 
     template <class Work> void call(Work work) {
         sv_status status = SV_OK;
@@ -112,20 +120,22 @@ private:
             nb::gil_scoped_release release;
             std::lock_guard<std::mutex> alone(mutex);
             open = session != nullptr;
-            if (open && (status = work()) != SV_OK) std::strncpy(text, sv_error(session), SV_TEXT - 1);
+            if (open && (status = work()) != SV_OK)
+                std::strncpy(text, sv_error(session), SV_TEXT - 1);
         }
-        if (!open) closed();
+        if (!open)
+            closed();
         check(status, text);
     }
 
     Model model;
     sv_session *session = nullptr;
-    bool stepped = false;                // since the state was fresh
+    bool stepped = false; // since the state was fresh
     std::mutex mutex;
 };
 
 class Engine {
-public:
+  public:
     Engine(nb::bytes data, const char *precision, const char *instructions) {
         sv_options options = {(sv_precision)place(PRECISIONS, "precision", precision),
                               (sv_instructions)place(INSTRUCTIONS, "instructions", instructions)};
@@ -156,11 +166,12 @@ public:
         open();
         return std::make_unique<Session>(model, sv_limits{max_samples, max_condition});
     }
-    void close() { model.reset(); }         // what was started from it goes on
+    void close() { model.reset(); } // what was started from it goes on
 
-private:
+  private:
     const sv_model *open() const {
-        if (!model) raise("SottovoceError", "engine: expected an open one, got one that was closed");
+        if (!model)
+            raise("SottovoceError", "engine: expected an open one, got one that was closed");
         return model.get();
     }
 

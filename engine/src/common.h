@@ -13,15 +13,22 @@
 #endif
 
 /* All memory of a model or of a session: taken piece by piece, let go of at once. */
-typedef struct sv_pool { struct sv_block *last; size_t bytes; } sv_pool;
+typedef struct sv_pool {
+    struct sv_block *last;
+    size_t bytes;
+} sv_pool;
 
-void *sv_take(sv_pool *pool, size_t count, size_t size);     /* zeros, aligned to 64 bytes; NULL: out of memory, or too much */
+void *sv_take(sv_pool *pool, size_t count,
+              size_t size); /* zeros, aligned to 64 bytes; NULL: out of memory, or too much */
 void sv_release(sv_pool *pool);
 
 /* Where an error goes on its way to the caller. Functions that can fail return its status. */
-typedef struct { sv_status status; char text[SV_TEXT]; } sv_failure;
+typedef struct {
+    sv_status status;
+    char text[SV_TEXT];
+} sv_failure;
 
-sv_status sv_fail(sv_failure *failure, sv_status status, const char *format, ...);    /* the first one stays */
+sv_status sv_fail(sv_failure *failure, sv_status status, const char *format, ...); /* the first one stays */
 
 /* The bytes of the character of UTF-8 (RFC 3629) at the beginning of so many bytes, 0 if there is none. */
 size_t sv_character(const uint8_t *bytes, size_t size);

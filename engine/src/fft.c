@@ -8,10 +8,10 @@
 #define MOST_FACTORS 32
 
 struct sv_fft {
-    uint32_t n, m;                       /* real samples; complex values: n / 2, or n if that is odd */
+    uint32_t n, m; /* real samples; complex values: n / 2, or n if that is odd */
     uint32_t factors[MOST_FACTORS], factor_count;
-    float *cosine, *sine;                /* of 2 pi k / m */
-    float *real_cosine, *real_sine;      /* of 2 pi k / n, k <= m */
+    float *cosine, *sine;           /* of 2 pi k / m */
+    float *real_cosine, *real_sine; /* of 2 pi k / n, k <= m */
 };
 
 static void fill(float *cosine, float *sine, uint32_t count, uint32_t n) {
@@ -132,8 +132,8 @@ void sv_fft_forward(const sv_fft *fft, float *spectrum, const float *x, float *s
     }
     for (uint32_t k = 0; k <= m; k++) {
         uint32_t a = k == m ? 0 : k, b = k ? m - k : 0;
-        float er = 0.5f * (re[a] + re[b]), ei = 0.5f * (im[a] - im[b]);          /* of the even samples */
-        float dr = 0.5f * (im[a] + im[b]), di = 0.5f * (re[b] - re[a]);          /* of the odd ones */
+        float er = 0.5f * (re[a] + re[b]), ei = 0.5f * (im[a] - im[b]); /* of the even samples */
+        float dr = 0.5f * (im[a] + im[b]), di = 0.5f * (re[b] - re[a]); /* of the odd ones */
         float c = fft->real_cosine[k], s = fft->real_sine[k];
         spectrum[2 * k] = er + dr * c + di * s;
         spectrum[2 * k + 1] = ei + di * c - dr * s;
@@ -142,7 +142,7 @@ void sv_fft_forward(const sv_fft *fft, float *spectrum, const float *x, float *s
 
 void sv_fft_inverse(const sv_fft *fft, float *x, const float *spectrum, float *scratch) {
     uint32_t m = fft->m, n = fft->n;
-    float scale = 1.0f / (float)n, *im = scratch, *re = scratch + m;   /* exchanged: so the way forth is the way back */
+    float scale = 1.0f / (float)n, *im = scratch, *re = scratch + m; /* exchanged: so the way forth is the way back */
     if (n % 2) {
         for (uint32_t k = 0; k < m; k++) {
             uint32_t a = k <= m / 2 ? k : m - k;
@@ -152,7 +152,7 @@ void sv_fft_inverse(const sv_fft *fft, float *x, const float *spectrum, float *s
     } else {
         for (uint32_t k = 0; k < m; k++) {
             const float *a = spectrum + 2 * k, *b = spectrum + 2 * (m - k);
-            float ai = k ? a[1] : 0, bi = k ? b[1] : 0;          /* the ends are real */
+            float ai = k ? a[1] : 0, bi = k ? b[1] : 0; /* the ends are real */
             float er = a[0] + b[0], ei = ai - bi, dr = a[0] - b[0], di = ai + bi;
             float c = fft->real_cosine[k], s = fft->real_sine[k];
             float ur = dr * c - di * s, ui = di * c + dr * s;

@@ -5,7 +5,7 @@
 #include "common.h"
 
 #define SV_AXES 8
-#define SV_ROLES 4                       /* tensors of one operation, at most */
+#define SV_ROLES 4 /* tensors of one operation, at most */
 
 /* A tensor as the file tells of it; `bytes` points into the file. */
 typedef struct {
@@ -13,8 +13,8 @@ typedef struct {
     uint32_t axes, shape[SV_AXES];
     size_t elements;
     enum { SV_DENSE32, SV_DENSE16, SV_SPARSE, SV_CODEBOOK, SV_LEVELS } form;
-    uint32_t values;                     /* of the table, or stored floats of a sparse tensor */
-    uint32_t largest, axis, scales;      /* levels only; `scales` is 1 or shape[axis] */
+    uint32_t values;                /* of the table, or stored floats of a sparse tensor */
+    uint32_t largest, axis, scales; /* levels only; `scales` is 1 or shape[axis] */
     int planes;
     const uint8_t *bytes;
     size_t size;
@@ -24,29 +24,32 @@ typedef struct {
 typedef struct {
     const sv_entry *entry;
     float *floats;
-    uint8_t *codes8;                     /* of a table of up to 256 values */
+    uint8_t *codes8; /* of a table of up to 256 values */
     uint16_t *codes16;
-    float *table;                        /* [entry->values], table[0] = 0; of levels: whole numbers, 2 largest + 1 of them */
+    float *table; /* [entry->values], table[0] = 0; of levels: whole numbers, 2 largest + 1 of them */
     uint32_t table_size;
-    float *scales;                       /* [entry->scales], levels only */
+    float *scales; /* [entry->scales], levels only */
 } sv_tensor;
 
-typedef enum {                           /* in the order of the table in docs/format.md */
+/* In the order of the table in docs/format.md. */
+/* clang-format off */
+typedef enum {
     SV_STFT, SV_ISTFT, SV_FRAMES, SV_OVERLAP_ADD, SV_FBANK, SV_MAGNITUDE, SV_POWER_LAW, SV_RUNNING_RMS, SV_COMPLEX_MUL,
     SV_ADD, SV_SUB, SV_MUL, SV_DIV, SV_AFFINE, SV_SCALE_SHIFT, SV_LAYER_NORM, SV_GLOBAL_NORM, SV_TIME_NORM,
     SV_QUANTIZE, SV_QUANTIZE_DYNAMIC, SV_LOG1P, SV_RELU, SV_SIGMOID, SV_ELU, SV_TANH, SV_LOG_SOFTMAX, SV_PRELU,
     SV_CONCAT, SV_STACK, SV_SLICE, SV_TAKE, SV_TRANSPOSE, SV_FLATTEN, SV_UNFLATTEN, SV_UNSQUEEZE, SV_TIME_MEAN,
     SV_REVERSE, SV_FOLD, SV_LINEAR, SV_CONV1D, SV_CONV2D, SV_CONV_TRANSPOSE2D, SV_ATTENTION, SV_LSTM, SV_OPS
 } sv_op;
+/* clang-format on */
 
 typedef enum { SV_HAMMING, SV_HANN_SQRT, SV_RECT } sv_window;
 
 /* All attributes that any operation has; one that a node does not have is 0. */
 typedef struct {
     uint32_t n_fft, hop, bins, rate, bits, start, stop, size, dilation, groups, stride, pad, extra, heads, hidden;
-    uint32_t before, after;              /* of attention: SV_NO_LIMIT where there is none */
-    uint32_t chunk;                      /* 0: there is none */
-    uint32_t *channels, channel_count;   /* of take; a channel that is none is SV_NO_CHANNEL */
+    uint32_t before, after;            /* of attention: SV_NO_LIMIT where there is none */
+    uint32_t chunk;                    /* 0: there is none */
+    uint32_t *channels, channel_count; /* of take; a channel that is none is SV_NO_CHANNEL */
     sv_window window;
     double low, high, decay, floor, window_energy, eps, scale, shift, power;
 } sv_attributes;
@@ -59,13 +62,13 @@ typedef struct {
     const char *name;
     sv_op op;
     uint32_t *inputs, input_count;
-    const sv_entry *tensors[SV_ROLES];   /* in the order of the table in docs/format.md; NULL for one that may be missing */
+    const sv_entry *tensors[SV_ROLES]; /* ordered as in docs/format.md; NULL for one that may be missing */
     sv_attributes attributes;
 } sv_node;
 
 typedef struct {
     uint32_t version, sample_rate;
-    uint32_t input_count, output, node_count, entry_count;      /* `output` is the value of the first of the outputs */
+    uint32_t input_count, output, node_count, entry_count; /* `output` is the value of the first of the outputs */
     const char **inputs;
     sv_node *nodes;
     sv_entry *entries;
@@ -73,8 +76,8 @@ typedef struct {
 
 extern const char *const sv_op_names[SV_OPS];
 
-/* What the file holds, checked as docs/format.md asks but for the tensors' own bytes, whose checksums are. All in `pool`,
- * entries point into `bytes`. */
+/* What the file holds, checked as docs/format.md asks but for the tensors' own bytes, whose checksums are. All in
+ * `pool`, entries point into `bytes`. */
 sv_status sv_read(sv_file *file, const void *bytes, size_t size, sv_pool *pool, sv_failure *failure);
 
 /* Unpacks a tensor; sv_forget frees it again. On failure nothing is kept. */

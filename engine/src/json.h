@@ -6,17 +6,24 @@
 #include "names.h"
 
 typedef enum {
-    SV_JSON_NULL, SV_JSON_FALSE, SV_JSON_TRUE, SV_JSON_WHOLE, SV_JSON_REAL, SV_JSON_TEXT, SV_JSON_LIST, SV_JSON_OBJECT
+    SV_JSON_NULL,
+    SV_JSON_FALSE,
+    SV_JSON_TRUE,
+    SV_JSON_WHOLE,
+    SV_JSON_REAL,
+    SV_JSON_TEXT,
+    SV_JSON_LIST,
+    SV_JSON_OBJECT
 } sv_json_kind;
 
 /* Values lie one after the other as they stand in the text; within an object each comes after its key, a text. */
 typedef struct {
     sv_json_kind kind;
-    uint32_t count;                      /* elements of a list, pairs of an object */
-    uint32_t span;                       /* values up to the next one beside it, itself and those within it */
+    uint32_t count; /* elements of a list, pairs of an object */
+    uint32_t span;  /* values up to the next one beside it, itself and those within it */
     union {
-        const char *text;                /* UTF-8; a zero character is C0 80, half of a pair as if it were whole */
-        double number;                   /* a whole one beyond 2^53 is rounded, and may be infinite */
+        const char *text; /* UTF-8; a zero character is C0 80, half of a pair as if it were whole */
+        double number;    /* a whole one beyond 2^53 is rounded, and may be infinite */
     } of;
 } sv_json;
 

@@ -1,19 +1,18 @@
-/* How a matrix is packed: its nonzeros are listed, made whole numbers if they are to be, and laid out for the kernels. */
+/* How a matrix is packed: its nonzeros are listed, made whole numbers if they are to be, and laid out for the kernels.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
 
-static void forget(sv_nonzeros *list)
-{
+static void forget(sv_nonzeros *list) {
     free(list->begin);
     free(list->column);
     free(list->value);
     free(list->scale);
 }
 
-static uint32_t scale_of(const sv_tensor *tensor, size_t element)
-{
+static uint32_t scale_of(const sv_tensor *tensor, size_t element) {
     const sv_entry *entry = tensor->entry;
     size_t stride = 1;
     if (entry->scales <= 1)
@@ -24,8 +23,7 @@ static uint32_t scale_of(const sv_tensor *tensor, size_t element)
 }
 
 /* Whether each row has the levels of a single scale, as far as 8 bits hold them. */
-static int has_levels(const sv_weights *weights)
-{
+static int has_levels(const sv_weights *weights) {
     const sv_tensor *tensor = weights->tensor;
     if (tensor->floats || !tensor->scales || tensor->entry->largest > 127)
         return 0;
@@ -38,8 +36,7 @@ static int has_levels(const sv_weights *weights)
     return 1;
 }
 
-static sv_status list_nonzeros(sv_nonzeros *list, const sv_weights *weights, int levels, sv_failure *failure)
-{
+static sv_status list_nonzeros(sv_nonzeros *list, const sv_weights *weights, int levels, sv_failure *failure) {
     const sv_tensor *tensor = weights->tensor;
     size_t elements = (size_t)weights->rows * weights->columns, count = 0;
     *list = (sv_nonzeros){.rows = weights->rows, .columns = weights->columns};
@@ -56,8 +53,9 @@ static sv_status list_nonzeros(sv_nonzeros *list, const sv_weights *weights, int
         list->begin[r] = (uint32_t)count;
         for (uint32_t c = 0; c < weights->columns; c++) {
             size_t element = row + weights->column_offsets[c];
-            float value = tensor->floats ? tensor->floats[element] : tensor->codes8
-                ? tensor->table[tensor->codes8[element]] : tensor->table[tensor->codes16[element]];
+            float value = tensor->floats ? tensor->floats[element]
+                : tensor->codes8         ? tensor->table[tensor->codes8[element]]
+                                         : tensor->table[tensor->codes16[element]];
             if (value == 0.0f)
                 continue;
             list->column[count] = c;
@@ -70,8 +68,7 @@ static sv_status list_nonzeros(sv_nonzeros *list, const sv_weights *weights, int
     return SV_OK;
 }
 
-static float largest_of(const float *value, size_t count)
-{
+static float largest_of(const float *value, size_t count) {
     float largest = 0;
     for (size_t i = 0; i < count; i++) {
         float size = value[i] < 0 ? -value[i] : value[i];
@@ -84,8 +81,7 @@ static float nearest(float x) { return x < 0 ? -(float)(int32_t)(0.5f - x) : (fl
 
 /* The scale with the least error of all whole numbers' that take the largest value to 64 .. 127: few values of a table
  * leave it room to fit them well. */
-static float fitting_scale(const float *value, size_t count, const float *table, uint32_t table_size)
-{
+static float fitting_scale(const float *value, size_t count, const float *table, uint32_t table_size) {
     float largest = largest_of(value, count), best_scale = largest / 127;
     double best_error = -1;
     for (int most = 127; most >= 64 && largest > 0; most--) {
@@ -106,8 +102,7 @@ static float fitting_scale(const float *value, size_t count, const float *table,
 }
 
 /* Makes whole numbers of the values, with a scale for each row; a table of up to 16 values has one for all. */
-static void round_values(sv_nonzeros *list, const sv_tensor *tensor, int most)
-{
+static void round_values(sv_nonzeros *list, const sv_tensor *tensor, int most) {
     uint32_t kept = 0, from = 0, end = list->begin[list->rows];
     int few = most == 127 && !tensor->floats && !tensor->scales && tensor->table_size <= 16;
     float shared = few ? fitting_scale(list->value, end, tensor->table, tensor->table_size) : 0;
@@ -128,8 +123,7 @@ static void round_values(sv_nonzeros *list, const sv_tensor *tensor, int most)
 }
 
 sv_status sv_pack(const sv_matrix **matrix, const sv_weights *weights, sv_machine machine, sv_pool *pool,
-                  sv_failure *failure)
-{
+                  sv_failure *failure) {
     const char *name = weights->tensor->entry->name;
     size_t before = pool->bytes;
     sv_nonzeros list;
@@ -158,8 +152,7 @@ sv_status sv_pack(const sv_matrix **matrix, const sv_weights *weights, sv_machin
 
 size_t sv_codes_bytes(size_t count) { return count > (SIZE_MAX - SV_BEYOND) / 2 ? SIZE_MAX : 2 * count + SV_BEYOND; }
 
-void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machine machine)
-{
+void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machine machine) {
     const sv_kernels *kernels = sv_kernels_for(machine);
     vector->floats = values;
     vector->count = count;
@@ -168,7 +161,7 @@ void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machin
         return;
     float largest = kernels->functions->largest(values, count), most = machine.precision == SV_INT16 ? 32767 : 127;
     float factor = largest > 1e-34f && largest < __builtin_inff() ? most / largest : 0;
-    if (!factor) {                                /* nothing but zeros, or else what is not finite makes all products NaN */
+    if (!factor) { /* nothing but zeros, or else what is not finite makes all products NaN */
         vector->scale = largest <= 1e-34f ? 0 : __builtin_nanf("");
         memset(vector->codes, machine.precision == SV_INT16 ? 0 : kernels->zero, sv_codes_bytes(count));
         return;
@@ -183,9 +176,8 @@ void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machin
     }
 }
 
-void sv_multiply(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                 const float *bias, int add, float *y, size_t y_stride)
-{
+void sv_multiply(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride, const float *bias,
+                 int add, float *y, size_t y_stride) {
     matrix->multiply(matrix, vector, positions, x_stride, bias, add, y, y_stride);
 }
 

@@ -16,29 +16,33 @@ typedef struct {
 typedef struct sv_matrix sv_matrix;
 
 /* Chosen once per model. */
-typedef struct { sv_precision precision; sv_instructions instructions; } sv_machine;
+typedef struct {
+    sv_precision precision;
+    sv_instructions instructions;
+} sv_machine;
 
 sv_machine sv_machine_for(const sv_options *options);
 
 /* Packs a matrix: sparse, of blocks or dense, of 4 or 8 bits, as its zeros and its table have it. */
-sv_status sv_pack(const sv_matrix **matrix, const sv_weights *weights, sv_machine machine, sv_pool *pool, sv_failure *failure);
+sv_status sv_pack(const sv_matrix **matrix, const sv_weights *weights, sv_machine machine, sv_pool *pool,
+                  sv_failure *failure);
 
 /* Vectors as a product takes them: SV_FLOAT32 reads `floats` where they lie, the others `codes`, made by sv_quantize.
  * A product may begin at any of the values: the inputs of a convolution are slices of one vector that overlap. */
 typedef struct {
     const float *floats;
-    void *codes;                         /* room for sv_codes_bytes(count); readable beyond it as that says */
-    float scale;                         /* of a code */
+    void *codes; /* room for sv_codes_bytes(count); readable beyond it as that says */
+    float scale; /* of a code */
     size_t count;
 } sv_vector;
 
-size_t sv_codes_bytes(size_t count);                         /* enough for either precision, and for reads past the end */
+size_t sv_codes_bytes(size_t count); /* enough for either precision, and for reads past the end */
 void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machine machine);
 
 /* y[p y_stride + r] = (add ? y : bias ? bias[r] : 0) + sum over c of W[r, c] x[p x_stride + c], for p < positions.
  * x_stride counts values of `vector`. The last position ends within its count. */
-void sv_multiply(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                 const float *bias, int add, float *y, size_t y_stride);
+void sv_multiply(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride, const float *bias,
+                 int add, float *y, size_t y_stride);
 
 size_t sv_matrix_bytes(const sv_matrix *matrix);
 

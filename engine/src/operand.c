@@ -50,7 +50,7 @@ sv_status sv_take_operand(sv_builder *builder, sv_task *task, sv_operand wanted)
         return sv_no_memory(builder);
     *operand = wanted;
     uint64_t places = (uint64_t)wanted.front + wanted.places + wanted.back,
-        width = (uint64_t)wanted.taps * wanted.channels;
+             width = (uint64_t)wanted.taps * wanted.channels;
     if (width > UINT32_MAX || places > SV_MOST_BYTES / sizeof(float) / width)
         return sv_misfit(builder, task, "expected at most %zu bytes under its kernels, got more", SV_MOST_BYTES);
     operand->count = (size_t)(places * width);
@@ -100,8 +100,8 @@ void sv_make_operand(const sv_task *task, const sv_work *work) {
     for (size_t t = 0; t < frames; t++) {
         char *row = (char *)sv_room(work, operand->buffer) + t * operand->row_bytes;
         sv_vector *vector = (sv_vector *)(void *)(row + operand->float_bytes + operand->code_bytes);
-        const float *floats = operand->float_bytes ? (float *)(void *)row
-            : sv_data(work, operand->past.value) + t * value->size;
+        const float *floats
+            = operand->float_bytes ? (float *)(void *)row : sv_data(work, operand->past.value) + t * value->size;
         if (operand->float_bytes)
             gather(operand, work, t, frames, (float *)(void *)row);
         sv_remember(&operand->past, work, t);
@@ -136,7 +136,7 @@ sv_status sv_take_layer(sv_builder *builder, const sv_task *task, uint32_t role,
     if (entry->axes != 2 || entry->shape[0] != rows || entry->shape[1] != columns)
         return sv_misfit(builder, task, "expected %.60s of %u rows and %u columns", entry->name, rows, columns);
     size_t *row_offsets = malloc(rows * sizeof *row_offsets),
-        *column_offsets = malloc(columns * sizeof *column_offsets);
+           *column_offsets = malloc(columns * sizeof *column_offsets);
     if (!row_offsets || !column_offsets)
         sv_no_memory(builder);
     else if (!sv_unpack(&tensor, entry, builder->failure)) {

@@ -7,8 +7,8 @@
 
 /* The frames before this one: kept from block to block in a stream, there anyway where all frames come at once. */
 typedef struct {
-    uint32_t value, delay, after;        /* reaches from `delay` frames before this one to `after` after it */
-    size_t width, state;                 /* floats of a frame; where the ring of `delay` frames begins */
+    uint32_t value, delay, after; /* reaches from `delay` frames before this one to `after` after it */
+    size_t width, state;          /* floats of a frame; where the ring of `delay` frames begins */
     int kept;
 } sv_past;
 
@@ -16,14 +16,14 @@ sv_status sv_take_past(sv_builder *builder, const sv_task *task, sv_past *past);
 
 /* Frame `t` of this block less `delay`, or NULL for one outside the waveform. */
 const float *sv_frame(const sv_past *past, const sv_work *work, size_t t, size_t delay);
-void sv_remember(const sv_past *past, const sv_work *work, size_t t);   /* instead of the oldest, of no use after t */
+void sv_remember(const sv_past *past, const sv_work *work, size_t t); /* instead of the oldest, of no use after t */
 
 /* Row t is [front + places + back][taps][channels], zeros at both ends. Tap k is that of the frame
  * t + after - (taps - 1 - k) dilation. */
 struct sv_operand {
     uint32_t places, channels, taps, dilation, front, back;
     sv_past past;
-    size_t count;                        /* floats of a row */
+    size_t count; /* floats of a row */
     size_t code_bytes, float_bytes, row_bytes;
     uint32_t buffer;
     const sv_task *maker;
@@ -33,7 +33,7 @@ struct sv_operand {
  * `back`, and past.after. */
 sv_status sv_take_operand(sv_builder *builder, sv_task *task, sv_operand wanted);
 
-void sv_make_operand(const sv_task *task, const sv_work *work);         /* if the task is the one to do so */
+void sv_make_operand(const sv_task *task, const sv_work *work); /* if the task is the one to do so */
 
 /* Row t, from an element on. */
 sv_vector sv_row(const sv_task *task, const sv_work *work, size_t t, size_t from);

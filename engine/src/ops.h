@@ -11,7 +11,7 @@ typedef struct {
     sv_pool *pool;
     sv_failure *failure;
     size_t buffer_room;
-    sv_operand **operands;               /* the last one made of each value */
+    sv_operand **operands; /* the last one made of each value */
 } sv_builder;
 
 /* Checks a node against its inputs, gives its value a shape, and fills in how it runs. */

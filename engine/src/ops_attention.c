@@ -4,20 +4,23 @@
 
 #include "operand.h"
 
-#define MOST_PRODUCTS ((uint64_t)1 << 32)        /* to make the distances of chunks */
+#define MOST_PRODUCTS ((uint64_t)1 << 32) /* to make the distances of chunks */
 
 typedef struct {
-    const sv_matrix *position;           /* of the sinusoids of a distance, for all channels */
+    const sv_matrix *position; /* of the sinusoids of a distance, for all channels */
     const float *content_bias, *position_bias;
-    double *slowness;                    /* of each pair of sinusoids: radians for each frame */
+    double *slowness; /* of each pair of sinusoids: radians for each frame */
     uint32_t channels, heads, sinusoids;
-    size_t codes;                        /* bytes that the codes of a distance take */
-    const float *distances;              /* with chunks: what each comes to, from 1 - chunk to before + chunk - 1 */
-    size_t values;                       /* with chunks: where among the states those of the frames before begin */
+    size_t codes;           /* bytes that the codes of a distance take */
+    const float *distances; /* with chunks: what each comes to, from 1 - chunk to before + chunk - 1 */
+    size_t values;          /* with chunks: where among the states those of the frames before begin */
 } attention;
 
 /* Frames one after the other, `before` of which are in the past. */
-typedef struct { const float *past_keys, *past_values, *keys, *values; size_t before; } sequence;
+typedef struct {
+    const float *past_keys, *past_values, *keys, *values;
+    size_t before;
+} sequence;
 
 static float dot(const float *a, const float *b, size_t count) {
     float sums[8] = {0}, sum = 0;
@@ -67,8 +70,8 @@ static void attend(const attention *own, const sv_functions *f, const float *que
         float highest = -INFINITY;
         for (size_t s = 0; s < count; s++) {
             const float *key = at(of->past_keys, of->keys, of->before, first + s, channels);
-            float score = scale * (dot(content + c, key + c, size)
-                                   + dot(positional + c, distance - s * channels + c, size));
+            float score
+                = scale * (dot(content + c, key + c, size) + dot(positional + c, distance - s * channels + c, size));
             scores[s] = score;
             highest = score > highest ? score : highest;
         }
@@ -85,7 +88,8 @@ static void attend(const attention *own, const sv_functions *f, const float *que
 }
 
 /* Puts the last frames of a block behind those before them. */
-static void keep(const sv_work *work, float *past, const float *present, size_t before, size_t frames, size_t channels) {
+static void keep(const sv_work *work, float *past, const float *present, size_t before, size_t frames,
+                 size_t channels) {
     size_t here = frames < before ? frames : before;
     memmove(past, past + here * channels, (before - here) * channels * sizeof *past);
     memcpy(past + (before - here) * channels, present + (frames - here) * channels, here * channels * sizeof *past);
@@ -187,8 +191,7 @@ sv_status sv_attention_task(sv_builder *builder, sv_task *task) {
     for (uint32_t pair = 0; pair < own->sinusoids / 2; pair++)
         own->slowness[pair] = pow(10000, -2.0 * pair / own->sinusoids);
     if (sv_floats(builder, task, 1, channels, &own->content_bias)
-        || sv_floats(builder, task, 2, channels, &own->position_bias)
-        || sv_shape(builder, task, 1, &channels)
+        || sv_floats(builder, task, 2, channels, &own->position_bias) || sv_shape(builder, task, 1, &channels)
         || sv_take_layer(builder, task, 0, channels, own->sinusoids, &own->position))
         return builder->failure->status;
     if (task->attributes->chunk)

@@ -14,10 +14,18 @@ static void run_unary(const sv_task *task, const sv_work *work) {
     float *y = sv_data(work, task->value);
     size_t count = elements(task, work);
     switch (task->node->op) {
-    case SV_SIGMOID: f->sigmoid(y, x, count); break;
-    case SV_TANH: f->tanh(y, x, count); break;
-    case SV_ELU: f->elu(y, x, count); break;
-    case SV_LOG1P: f->log1p(y, x, count); break;
+    case SV_SIGMOID:
+        f->sigmoid(y, x, count);
+        break;
+    case SV_TANH:
+        f->tanh(y, x, count);
+        break;
+    case SV_ELU:
+        f->elu(y, x, count);
+        break;
+    case SV_LOG1P:
+        f->log1p(y, x, count);
+        break;
     default:
         for (size_t i = 0; i < count; i++)
             y[i] = x[i] < 0 ? 0 : x[i];
@@ -47,7 +55,10 @@ static uint32_t channels_of(const sv_builder *builder, const sv_task *task) {
     return x->axes ? x->shape[x->axes - 1] : 0;
 }
 
-typedef struct { const float *scale, *shift; uint32_t channels; } by_channel;
+typedef struct {
+    const float *scale, *shift;
+    uint32_t channels;
+} by_channel;
 
 static void run_scale_shift(const sv_task *task, const sv_work *work) {
     const by_channel *own = task->own;

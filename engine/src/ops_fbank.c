@@ -5,13 +5,21 @@
 #include "fft.h"
 #include "ops.h"
 
-#define EMPHASIS 0.97f                   /* share of the sample before that is taken away */
-#define LEAST 1.1920929e-7f              /* of the power in a band: 2^-23 */
+#define EMPHASIS 0.97f      /* share of the sample before that is taken away */
+#define LEAST 1.1920929e-7f /* of the power in a band: 2^-23 */
 
-typedef struct { uint32_t first, count; const float *weight; } band;
+typedef struct {
+    uint32_t first, count;
+    const float *weight;
+} band;
 
 /* `size` is that of the transform. */
-typedef struct { const sv_fft *fft; const float *window; band *bands; uint32_t size; } fbank;
+typedef struct {
+    const sv_fft *fft;
+    const float *window;
+    band *bands;
+    uint32_t size;
+} fbank;
 
 /* Sample `place` of a waveform mirrored at both ends, again and again. */
 static float mirrored(const float *x, size_t samples, int64_t place) {
@@ -30,7 +38,7 @@ static void run_fbank(const sv_task *task, const sv_work *work) {
     size_t frames = sv_frames(work, work->plan->values[task->value].clock);
     for (size_t t = 0; t < frames; t++, y += a->bins) {
         int64_t first = (int64_t)t * a->hop + a->hop / 2 - a->n_fft / 2;
-        if (work->plan->causal)          /* the samples before the present ones come first */
+        if (work->plan->causal) /* the samples before the present ones come first */
             memcpy(frame, x + t * a->hop, a->n_fft * sizeof *frame);
         else
             for (uint32_t n = 0; n < a->n_fft; n++)

@@ -7,15 +7,15 @@
 
 typedef struct {
     uint32_t n_fft, hop, bins;
-    const float *window, *norm;          /* norm: what an added-up sample of a hop is multiplied with */
-    const sv_fft *fft;                   /* NULL: frames as they are */
+    const float *window, *norm; /* norm: what an added-up sample of a hop is multiplied with */
+    const sv_fft *fft;          /* NULL: frames as they are */
 } framing;
 
 static sv_status take_framing(sv_builder *builder, sv_task *task, int transformed) {
     const sv_attributes *a = task->attributes;
     framing *own = sv_take(builder->pool, 1, sizeof *own);
     float *window = sv_take(builder->pool, a->n_fft, sizeof *window),
-        *norm = sv_take(builder->pool, a->hop, sizeof *norm);
+          *norm = sv_take(builder->pool, a->hop, sizeof *norm);
     if (!own || !window || !norm)
         return sv_no_memory(builder);
     if (a->n_fft % a->hop)
@@ -23,8 +23,8 @@ static sv_status take_framing(sv_builder *builder, sv_task *task, int transforme
     const double pi = 3.14159265358979323846;
     for (uint32_t n = 0; n < a->n_fft; n++)
         window[n] = a->window == SV_RECT || a->n_fft == 1 ? 1.0f
-            : a->window == SV_HAMMING ? (float)(0.54 - 0.46 * cos(2 * pi * n / (a->n_fft - 1)))
-                                      : (float)sin(pi * n / a->n_fft);
+            : a->window == SV_HAMMING                     ? (float)(0.54 - 0.46 * cos(2 * pi * n / (a->n_fft - 1)))
+                                                          : (float)sin(pi * n / a->n_fft);
     if (a->window == SV_HANN_SQRT)
         window[0] = 0.0f;
     for (uint32_t n = 0; n < a->n_fft; n++)
@@ -69,7 +69,7 @@ sv_status sv_stft_task(sv_builder *builder, sv_task *task) {
 sv_status sv_frames_task(sv_builder *builder, sv_task *task) {
     task->run = run_frames;
     return take_framing(builder, task, 0) ? builder->failure->status
-        : sv_shape(builder, task, 1, &task->attributes->n_fft);
+                                          : sv_shape(builder, task, 1, &task->attributes->n_fft);
 }
 
 static void run_overlap_add(const sv_task *task, const sv_work *work) {
@@ -97,14 +97,13 @@ static sv_status overlap_add(sv_builder *builder, sv_task *task, int transformed
     const sv_value *x = sv_input(builder, task, 0);
     task->run = run_overlap_add;
     if (transformed ? x->axes != 2 || x->shape[0] != a->n_fft / 2 + 1 || x->shape[1] != 2
-        : x->axes != 1 || x->shape[0] != a->n_fft)
+                    : x->axes != 1 || x->shape[0] != a->n_fft)
         return sv_misfit(builder, task, "expected %s of n_fft %u", transformed ? "a spectrum" : "frames", a->n_fft);
     if (take_framing(builder, task, transformed) || sv_shape(builder, task, 1, &a->hop))
         return builder->failure->status;
     builder->plan->values[task->value].axes = 0;
     builder->plan->values[task->value].waveform = 1;
-    return transformed ? SV_OK
-        : sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1}, a->n_fft * sizeof(float), 0);
+    return transformed ? SV_OK : sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1}, a->n_fft * sizeof(float), 0);
 }
 
 sv_status sv_istft_task(sv_builder *builder, sv_task *task) { return overlap_add(builder, task, 1); }
@@ -149,7 +148,8 @@ sv_status sv_power_law_task(sv_builder *builder, sv_task *task) {
     task->room = SV_IN_PLACE;
     if (!is_spectrum(x))
         return sv_misfit(builder, task, "expected a spectrum");
-    return sv_same_shape(builder, task) ? builder->failure->status
+    return sv_same_shape(builder, task)
+        ? builder->failure->status
         : sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1}, x->size / 2 * sizeof(float), 0);
 }
 

@@ -6,7 +6,7 @@
 
 typedef struct {
     const sv_matrix *given, *recurrent;
-    float *bias;                         /* [4 size], the sum of both */
+    float *bias; /* [4 size], the sum of both */
     uint32_t size;
 } lstm;
 

@@ -4,7 +4,10 @@
 
 #include "ops.h"
 
-typedef struct { const float *weight, *bias; uint32_t channels; } norm;
+typedef struct {
+    const float *weight, *bias;
+    uint32_t channels;
+} norm;
 
 static sv_status take_norm(sv_builder *builder, sv_task *task) {
     const sv_value *x = sv_input(builder, task, 0);
@@ -34,7 +37,7 @@ static void run_layer_norm(const sv_task *task, const sv_work *work) {
     size_t channels = own->channels, places = sv_frames(work, value->clock) * value->size / channels;
     for (size_t i = 0; i < places; i++, x += channels, y += channels) {
         float mean = f->sum(x, channels) / (float)channels,
-            square = f->sum_of_squares(x, mean, channels) / (float)channels;
+              square = f->sum_of_squares(x, mean, channels) / (float)channels;
         normalise(own, y, x, mean, 1 / sqrtf(square + (float)task->attributes->eps));
     }
 }

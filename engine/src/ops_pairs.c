@@ -5,7 +5,7 @@
 typedef struct {
     uint32_t axes, length[SV_AXES];
     size_t a[SV_AXES], b[SV_AXES], a_frame, b_frame;
-    int alike;                           /* neither repeats */
+    int alike; /* neither repeats */
 } walk;
 
 static uint32_t axis_of(const sv_value *value, uint32_t axes, uint32_t axis) {
@@ -45,7 +45,7 @@ static sv_status take_walk(sv_builder *builder, sv_task *task, uint32_t inner) {
         own->a[last] = a_steps[i];
         own->b[last] = b_steps[i];
     }
-    if (!own->axes) {                    /* a frame of one element, or pair */
+    if (!own->axes) { /* a frame of one element, or pair */
         own->axes = own->length[0] = 1;
         own->a[0] = own->b[0] = 1;
     }
@@ -94,9 +94,15 @@ static void combine(const sv_task *task, const sv_work *work, const walk *own, f
     size_t a_step = own->a[own->axes - 1], b_step = own->b[own->axes - 1];
     if (a_step && !b_step) {
         switch (task->node->op) {
-        case SV_ADD: f->affine(y, a, 1, *b, count); return;
-        case SV_SUB: f->affine(y, a, 1, -*b, count); return;
-        case SV_MUL: f->affine(y, a, *b, 0, count); return;
+        case SV_ADD:
+            f->affine(y, a, 1, *b, count);
+            return;
+        case SV_SUB:
+            f->affine(y, a, 1, -*b, count);
+            return;
+        case SV_MUL:
+            f->affine(y, a, *b, 0, count);
+            return;
         default:
             for (size_t i = 0; i < count; i++)
                 y[i] = a[i] / *b;
@@ -106,18 +112,32 @@ static void combine(const sv_task *task, const sv_work *work, const walk *own, f
     if (!a_step) {
         for (size_t i = 0; i < count; i++)
             switch (task->node->op) {
-            case SV_ADD: y[i] = *a + b[i * b_step]; break;
-            case SV_SUB: y[i] = *a - b[i * b_step]; break;
-            case SV_MUL: y[i] = *a * b[i * b_step]; break;
-            default: y[i] = *a / b[i * b_step];
+            case SV_ADD:
+                y[i] = *a + b[i * b_step];
+                break;
+            case SV_SUB:
+                y[i] = *a - b[i * b_step];
+                break;
+            case SV_MUL:
+                y[i] = *a * b[i * b_step];
+                break;
+            default:
+                y[i] = *a / b[i * b_step];
             }
         return;
     }
     switch (task->node->op) {
-    case SV_ADD: f->add(y, a, b, count); break;
-    case SV_SUB: f->sub(y, a, b, count); break;
-    case SV_MUL: f->mul(y, a, b, count); break;
-    default: f->div(y, a, b, count);
+    case SV_ADD:
+        f->add(y, a, b, count);
+        break;
+    case SV_SUB:
+        f->sub(y, a, b, count);
+        break;
+    case SV_MUL:
+        f->mul(y, a, b, count);
+        break;
+    default:
+        f->div(y, a, b, count);
     }
 }
 

@@ -6,13 +6,16 @@
 
 /* Rows of a value's frame that one matrix makes: every `step`th place from `place` on. */
 typedef struct {
-    const sv_matrix *matrix;             /* NULL: no weight reaches these places, the bias alone is there */
+    const sv_matrix *matrix; /* NULL: no weight reaches these places, the bias alone is there */
     const float *bias;
-    size_t from, stride;                 /* where its first product begins in the operand; from one to the next */
-    size_t to, step, positions;          /* in floats of the output, and how many */
+    size_t from, stride;        /* where its first product begins in the operand; from one to the next */
+    size_t to, step, positions; /* in floats of the output, and how many */
 } part;
 
-typedef struct { uint32_t count, rows; part *parts; } parts;
+typedef struct {
+    uint32_t count, rows;
+    part *parts;
+} parts;
 
 static void run_parts(const sv_task *task, const sv_work *work) {
     const parts *own = task->own;
@@ -45,7 +48,10 @@ static parts *take_parts(sv_builder *builder, sv_task *task, uint32_t count, uin
 }
 
 /* The offsets of rows and columns while a tensor is packed. */
-typedef struct { sv_tensor tensor; size_t *rows, *columns; } packing;
+typedef struct {
+    sv_tensor tensor;
+    size_t *rows, *columns;
+} packing;
 
 static sv_status begin_packing(sv_builder *builder, const sv_task *task, packing *at, size_t rows, size_t columns) {
     *at = (packing){.rows = malloc(rows * sizeof *at->rows), .columns = malloc(columns * sizeof *at->columns)};
@@ -98,7 +104,11 @@ sv_status sv_linear_task(sv_builder *builder, sv_task *task) {
 }
 
 /* A filter along time for each channel on its own: no matrix, but as many products as weights. */
-typedef struct { sv_past past; uint32_t taps, dilation; const float *weight, *bias; } filters;
+typedef struct {
+    sv_past past;
+    uint32_t taps, dilation;
+    const float *weight, *bias;
+} filters;
 
 static void run_filters(const sv_task *task, const sv_work *work) {
     const filters *own = task->own;
@@ -108,8 +118,9 @@ static void run_filters(const sv_task *task, const sv_work *work) {
         memcpy(y, own->bias, channels * sizeof *y);
         for (uint32_t tap = 0; tap < own->taps; tap++) {
             size_t back = (size_t)(own->taps - 1 - tap) * own->dilation, after = own->past.after;
-            const float *x = back >= after ? sv_frame(&own->past, work, t, back - after)
-                : after - back < frames - t ? sv_frame(&own->past, work, t + (after - back), 0) : NULL;
+            const float *x = back >= after  ? sv_frame(&own->past, work, t, back - after)
+                : after - back < frames - t ? sv_frame(&own->past, work, t + (after - back), 0)
+                                            : NULL;
             const float *weight = own->weight + tap * channels;
             for (size_t c = 0; x && c < channels; c++)
                 y[c] += weight[c] * x[c];
@@ -173,8 +184,8 @@ sv_status sv_conv1d_task(sv_builder *builder, sv_task *task) {
         size_t width = (size_t)taps * channels;
         for (size_t r = 0; r < rows; r++)
             at.rows[r] = (group * rows + r) * width;
-        own->parts[group] = (part){.bias = bias + group * rows, .from = group * width, .to = group * rows,
-                                   .positions = 1};
+        own->parts[group]
+            = (part){.bias = bias + group * rows, .from = group * width, .to = group * rows, .positions = 1};
         if (sv_take_matrix(builder, &at.tensor, rows, (uint32_t)width, at.rows, at.columns, &own->parts[group].matrix))
             break;
     }
@@ -195,8 +206,8 @@ sv_status sv_conv2d_task(sv_builder *builder, sv_task *task) {
                          x->shape[1], x->shape[0]);
     uint32_t shape[] = {(uint32_t)((padded - bins) / a->stride) + 1, outputs};
     parts *own = take_parts(builder, task, 1, outputs);
-    sv_operand operand = {.places = x->shape[0], .channels = channels, .taps = times, .dilation = 1, .front = a->pad,
-                          .back = a->pad};
+    sv_operand operand
+        = {.places = x->shape[0], .channels = channels, .taps = times, .dilation = 1, .front = a->pad, .back = a->pad};
     if (!own)
         return sv_no_memory(builder);
     own->parts[0] = (part){.stride = (size_t)a->stride * times * channels, .step = outputs, .positions = shape[0]};
@@ -226,18 +237,18 @@ sv_status sv_conv_transpose2d_task(sv_builder *builder, sv_task *task) {
         return builder->failure->status;
     uint32_t channels = of[0], outputs = of[1], times = of[2], bins = of[3], stride = a->stride, places = x->shape[0];
     uint64_t whole = (uint64_t)(places - 1) * stride + bins + a->extra, width = (uint64_t)times * channels;
-    uint32_t most = bins / stride + (bins % stride != 0);        /* taps of the phase with the most */
+    uint32_t most = bins / stride + (bins % stride != 0); /* taps of the phase with the most */
     if (x->shape[1] != channels || whole <= 2 * (uint64_t)a->pad || a->pad >= bins || a->extra >= stride
         || whole > UINT32_MAX || width * most > UINT32_MAX)
         return sv_misfit(builder, task, "expected %u channels and some bins, got %u and %u", channels, x->shape[1],
                          places);
     uint32_t shape[] = {(uint32_t)whole - 2 * a->pad, outputs};
-    uint32_t last = (uint32_t)whole - a->pad - 1;                /* the last g */
+    uint32_t last = (uint32_t)whole - a->pad - 1; /* the last g */
     uint32_t phases = stride < shape[0] ? stride : shape[0];
     parts *own = take_parts(builder, task, phases, outputs);
     uint32_t back = last / stride >= places ? last / stride - places + 1 : 0;
-    sv_operand operand = {.places = places, .channels = channels, .taps = times, .dilation = 1, .front = most - 1,
-                          .back = back};
+    sv_operand operand
+        = {.places = places, .channels = channels, .taps = times, .dilation = 1, .front = most - 1, .back = back};
     if (!own)
         return sv_no_memory(builder);
     if (sv_floats(builder, task, 1, outputs, &bias) || sv_shape(builder, task, 2, shape)
@@ -246,11 +257,14 @@ sv_status sv_conv_transpose2d_task(sv_builder *builder, sv_task *task) {
     for (size_t r = 0; r < outputs; r++)
         at.rows[r] = r * times * bins;
     for (uint32_t i = 0; i < phases; i++) {
-        uint32_t first = a->pad + i, phase = first % stride;     /* the first g that is kept of this phase */
+        uint32_t first = a->pad + i, phase = first % stride; /* the first g that is kept of this phase */
         uint32_t taps = phase < bins ? (bins - phase - 1) / stride + 1 : 0;
         part *made = &own->parts[i];
-        *made = (part){.bias = bias, .stride = (size_t)width, .to = (size_t)i * outputs,
-                       .step = (size_t)phases * outputs, .positions = (last - first) / stride + 1};
+        *made = (part){.bias = bias,
+                       .stride = (size_t)width,
+                       .to = (size_t)i * outputs,
+                       .step = (size_t)phases * outputs,
+                       .positions = (last - first) / stride + 1};
         if (!taps)
             continue;
         made->from = ((size_t)(first / stride) + (most - 1) - (taps - 1)) * (size_t)width;

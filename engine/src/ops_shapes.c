@@ -103,7 +103,7 @@ static void run_take(const sv_task *task, const sv_work *work) {
     const sv_attributes *a = task->attributes;
     const sv_value *value = &work->plan->values[task->value];
     size_t width = last_axis(&work->plan->values[task->inputs[0]]),
-        places = sv_frames(work, value->clock) * value->size / a->channel_count;
+           places = sv_frames(work, value->clock) * value->size / a->channel_count;
     const float *from = sv_data(work, task->inputs[0]);
     float *to = sv_data(work, task->value);
     for (size_t i = 0; i < places; i++, from += width, to += a->channel_count)
@@ -161,7 +161,7 @@ sv_status sv_flatten_task(sv_builder *builder, sv_task *task) {
     if (expect_two_axes(builder, task))
         return builder->failure->status;
     memcpy(shape, x->shape, sizeof shape);
-    shape[x->axes - 2] *= last_axis(x);          /* no more than a frame has */
+    shape[x->axes - 2] *= last_axis(x); /* no more than a frame has */
     return as_it_is(builder, task, x->axes - 1, shape);
 }
 

@@ -5,17 +5,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SV_ALPHABET 257                  /* symbols, at most */
-#define SV_LONGEST_LANE 65536            /* symbols of a lane, at most */
+#define SV_ALPHABET 257       /* symbols, at most */
+#define SV_LONGEST_LANE 65536 /* symbols of a lane, at most */
 
 /* A matrix of symbols as it is stored, row after row. */
 typedef struct {
-    size_t rows, columns;                /* one or more */
-    const uint8_t *classes;              /* [rows + columns], or NULL: all 0 */
+    size_t rows, columns;   /* one or more */
+    const uint8_t *classes; /* [rows + columns], or NULL: all 0 */
     uint32_t alphabet;
-    uint8_t kinds[SV_ALPHABET];          /* 0 to 2, of each symbol */
-    int transposed;                      /* whether they are written column after column */
-    uint8_t *to8;                        /* where they go, [rows columns]: here, if they are below 256, or there */
+    uint8_t kinds[SV_ALPHABET]; /* 0 to 2, of each symbol */
+    int transposed;             /* whether they are written column after column */
+    uint8_t *to8;               /* where they go, [rows columns]: here, if they are below 256, or there */
     uint16_t *to16;
 } sv_symbols;
 

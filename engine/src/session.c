@@ -1,147 +1,25 @@
-/* The public functions: a model is opened and planned once, a session has the memory to run it. */
+/* A session: the memory to run a model, and the stream that goes through it. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "plan.h"
+#include "layout.h"
+#include "open.h"
 
 #define DEFAULT_SECONDS 30
-#define LOUDEST 1e4f                     /* magnitude of a sample that is let in */
-
-struct sv_model {
-    sv_pool pool;
-    sv_file file;
-    sv_plan plan;
-};
+#define LOUDEST 1e4f /* magnitude of a sample that is let in */
 
 struct sv_session {
     sv_pool pool;
     const sv_model *model;
     sv_work work;
-    size_t *frames;                      /* of each input, now */
-    size_t *capacity;                    /* samples of each input, at most; of a stream: of a block */
-    uint8_t *given;                      /* of each input, whether it is there */
+    size_t *frames;   /* of each input, now */
+    size_t *capacity; /* samples of each input, at most; of a stream: of a block */
+    uint8_t *given;   /* of each input, whether it is there */
     int sound;
-    int begun;                           /* a stream of features: its first samples, and those mirrored, are there */
+    int begun; /* a stream of features: its first samples, and those mirrored, are there */
     sv_failure failure;
 };
-
-static sv_status hand_out(const sv_failure *failure, char *text) {
-    if (text)
-        memcpy(text, failure->text, SV_TEXT);
-    return failure->status;
-}
-
-/* Frames that an input has for so many samples, with the zeros after them. */
-static size_t frames_for(const sv_plan *plan, uint32_t input, size_t samples) {
-    size_t hop = plan->hops[input];
-    if (!input && plan->features)
-        return samples / hop + (samples % hop + hop / 2) / hop;
-    return samples / hop + (samples % hop != 0) + plan->delays[input] / hop;
-}
-
-static sv_status open_plan(sv_model *model, const void *bytes, size_t size, const sv_options *options,
-                           sv_failure *failure) {
-    sv_plan *plan = &model->plan;
-    if (sv_read(&model->file, bytes, size, &model->pool, failure)
-        || sv_make_plan(plan, &model->file, sv_machine_for(options), &model->pool, failure))
-        return failure->status;
-    size_t *frames = sv_take(&model->pool, plan->input_count, sizeof *frames);
-    size_t *offsets = sv_take(&model->pool, plan->buffer_count, 2 * sizeof *offsets);
-    if (!frames || !offsets)
-        return sv_fail(failure, SV_NO_MEMORY, "no memory for the model");
-    for (uint32_t i = 0; i < plan->input_count; i++)
-        frames[i] = !i && plan->causal ? plan->most : frames_for(plan, i, 1);
-    if (sv_lay_out(plan, frames, offsets) > SV_MOST_BYTES)
-        return sv_fail(failure, SV_BAD_FILE, "model: expected at most %zu bytes for the values of %zu frames, got more",
-                       SV_MOST_BYTES, frames[0]);
-    return SV_OK;
-}
-
-sv_status sv_open(sv_model **model, const void *bytes, size_t size, const sv_options *options, char text[SV_TEXT]) {
-    sv_failure failure = {SV_OK, ""};
-    if (model)
-        *model = NULL;
-    if (!model || !bytes || (options && ((unsigned)options->precision > SV_FLOAT32
-                                         || (unsigned)options->instructions > SV_NEON))) {
-        sv_fail(&failure, SV_BAD_ARGUMENT, "sv_open: expected a model, bytes and options that there are");
-        return hand_out(&failure, text);
-    }
-    sv_model *made = calloc(1, sizeof *made);
-    if (!made)
-        sv_fail(&failure, SV_NO_MEMORY, "no memory for a model");
-    else if (!open_plan(made, bytes, size, options, &failure))
-        *model = made;
-    else
-        sv_close(&made);
-    return hand_out(&failure, text);
-}
-
-/* All of a file; NULL: `failure` says why. */
-static char *read_all(const char *path, size_t *size, sv_failure *failure) {
-    size_t room = 1 << 16, count = 0;
-    char *bytes = NULL, *grown;
-    FILE *file = path ? fopen(path, "rb") : NULL;
-    if (!file) {
-        sv_fail(failure, SV_BAD_ARGUMENT, "%.200s: expected a file that can be read", path ? path : "NULL");
-        return NULL;
-    }
-    do {
-        room *= 2;
-        if (!(grown = realloc(bytes, room)))
-            break;
-        bytes = grown;
-        count += fread(bytes + count, 1, room - count, file);
-    } while (count == room && room <= SIZE_MAX / 4);
-    if (!grown || count == room)
-        sv_fail(failure, SV_NO_MEMORY, "%.200s: no memory to read it", path);
-    else if (ferror(file))
-        sv_fail(failure, SV_BAD_ARGUMENT, "%.200s: expected a file that can be read", path);
-    fclose(file);
-    if (failure->status) {
-        free(bytes);
-        return NULL;
-    }
-    *size = count;
-    return bytes;
-}
-
-sv_status sv_open_file(sv_model **model, const char *path, const sv_options *options, char text[SV_TEXT]) {
-    sv_failure failure = {SV_OK, ""};
-    size_t size = 0;
-    if (model)
-        *model = NULL;
-    char *bytes = read_all(path, &size, &failure);
-    if (!bytes)
-        return hand_out(&failure, text);
-    sv_status status = sv_open(model, bytes, size, options, text);
-    free(bytes);
-    return status;
-}
-
-void sv_close(sv_model **model) {
-    if (!model || !*model)
-        return;
-#ifdef SV_PROFILE
-    sv_print_profile(&(*model)->plan);
-#endif
-    sv_release(&(*model)->pool);
-    free(*model);
-    *model = NULL;
-}
-
-sv_info sv_query(const sv_model *model) {
-    if (!model)
-        return (sv_info){0};
-    const sv_plan *plan = &model->plan;
-    uint32_t piece = plan->features && plan->causal ? plan->piece : 1;
-    uint32_t frames = plan->features && plan->causal ? piece / plan->values[plan->output].clock.divide : 0;
-    return (sv_info){.sample_rate = model->file.sample_rate, .hop = plan->hop * piece, .delay = plan->delay,
-                     .conditions = plan->input_count - 1, .features = plan->features, .frames = frames,
-                     .causal = plan->causal,
-                     .instructions = plan->machine.instructions, .weight_bytes = plan->weight_bytes};
-}
 
 /* Room for so many samples of each input. */
 static sv_status take_memory(sv_session *session, const sv_limits *limits, sv_failure *failure) {
@@ -158,7 +36,7 @@ static sv_status take_memory(sv_session *session, const sv_limits *limits, sv_fa
     for (uint32_t i = 0; i < plan->input_count; i++) {
         size_t asked = !limits ? 0 : i ? limits->max_condition : limits->max_samples;
         session->capacity[i] = asked ? asked : usual > SIZE_MAX / 4 ? SIZE_MAX / 4 : (size_t)usual;
-        most[i] = !i && plan->causal ? plan->most : frames_for(plan, i, session->capacity[i]);
+        most[i] = !i && plan->causal ? plan->most : sv_frames_for(plan, i, session->capacity[i]);
     }
     size_t bytes = sv_lay_out(plan, most, offsets);
     *work = (sv_work){.plan = plan, .offsets = offsets, .frames = session->frames, .sound = &session->sound};
@@ -175,7 +53,7 @@ sv_status sv_start(sv_session **session, const sv_model *model, const sv_limits 
         *session = NULL;
     if (!session || !model) {
         sv_fail(&failure, SV_BAD_ARGUMENT, "sv_start: expected a session and a model, got NULL");
-        return hand_out(&failure, text);
+        return sv_hand_out(&failure, text);
     }
     sv_session *made = calloc(1, sizeof *made);
     if (made)
@@ -186,7 +64,7 @@ sv_status sv_start(sv_session **session, const sv_model *model, const sv_limits 
         *session = made;
     else
         sv_end(&made);
-    return hand_out(&failure, text);
+    return sv_hand_out(&failure, text);
 }
 
 void sv_end(sv_session **session) {
@@ -225,7 +103,7 @@ static void let_in(sv_session *session, uint32_t input, const float *samples, si
     float *to = sv_data(&session->work, input);
     size_t room = frames * plan->hops[input];
     if (!input && plan->features)
-        room = count;                    /* what is left of a hop is heard too */
+        room = count; /* what is left of a hop is heard too */
     for (size_t i = 0; i < count; i++)
         to[i] = tamed(samples[i]);
     memset(to + count, 0, (room - count) * sizeof *to);
@@ -303,7 +181,7 @@ sv_status sv_give(sv_session *session, uint32_t condition, const float *samples,
     if (!samples || !count || count > session->capacity[input])
         return sv_fail(fresh(session), SV_BAD_ARGUMENT, "sv_give: expected 1 to %zu samples, got %zu",
                        session->capacity[input], samples ? count : 0);
-    let_in(session, input, samples, count, frames_for(plan, input, count));
+    let_in(session, input, samples, count, sv_frames_for(plan, input, count));
     session->given[input] = 1;
     for (uint32_t i = 1; i < plan->input_count; i++)
         if (!session->given[i])
@@ -338,8 +216,7 @@ sv_status sv_step(sv_session *session, const float *in, float *out, size_t sampl
         return SV_BAD_ARGUMENT;
     const sv_plan *plan = &session->model->plan;
     if (!plan->causal)
-        return sv_fail(fresh(session), SV_UNSUPPORTED,
-                       "sv_step: expected a causal model: sv_run works with this one");
+        return sv_fail(fresh(session), SV_UNSUPPORTED, "sv_step: expected a causal model: sv_run works with this one");
     if (plan->features)
         return step_features(session, in, out, samples);
     if (samples % plan->hop || (samples && (!in || !out)))
@@ -380,7 +257,7 @@ sv_status sv_finish(sv_session *session, const float *in, size_t samples, float 
         listen(session, in, used, plan->block);
         out = put_frames(session, out);
     }
-    size_t left = frames_for(plan, 0, samples + (session->begun ? plan->delay : 0));
+    size_t left = sv_frames_for(plan, 0, samples + (session->begun ? plan->delay : 0));
     if (left) {
         listen(session, in, samples, left);
         put_frames(session, out);
@@ -399,10 +276,11 @@ sv_status sv_run(sv_session *session, const float *in, size_t samples, float *ou
     if (!plan->causal && samples > session->capacity[0])
         return sv_fail(fresh(session), SV_BAD_ARGUMENT,
                        "sv_run: expected at most %zu samples, as the session was started for, "
-                       "got %zu", session->capacity[0], samples);
+                       "got %zu",
+                       session->capacity[0], samples);
     if (check_conditions(session))
         return session->failure.status;
-    size_t frames = frames_for(plan, 0, samples), block = plan->causal ? SV_BLOCK : frames;
+    size_t frames = sv_frames_for(plan, 0, samples), block = plan->causal ? SV_BLOCK : frames;
     begin_anew(session);
     if (plan->features && plan->causal)
         return samples ? sv_finish(session, in, samples, out) : SV_OK;
@@ -420,17 +298,9 @@ sv_status sv_run(sv_session *session, const float *in, size_t samples, float *ou
         /* Sample i of it is sample from + i - delay of the output. */
         size_t skipped = from < plan->delay ? plan->delay - from : 0, to = from + skipped - plan->delay;
         if (skipped < size && to < samples)
-            memcpy(out + to, y + skipped, (size - skipped < samples - to ? size - skipped
-                                           : samples - to) * sizeof *out);
+            memcpy(out + to, y + skipped,
+                   (size - skipped < samples - to ? size - skipped : samples - to) * sizeof *out);
     }
     forget(session);
     return SV_OK;
-}
-
-size_t sv_outputs(const sv_model *model, size_t samples) {
-    if (!model || !model->plan.features)
-        return model ? samples : 0;
-    const sv_value *output = &model->plan.values[model->plan.output];
-    size_t frames = frames_for(&model->plan, 0, samples) / output->clock.divide;
-    return (output->clock.source == SV_ALONE ? 1 : frames) * output->size;
 }

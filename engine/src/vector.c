@@ -1,8 +1,7 @@
 /* The choice of kernels. */
 #include "kernels/kernels.h"
 
-static sv_instructions best(void)
-{
+static sv_instructions best(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -18,8 +17,7 @@ static sv_instructions best(void)
 #endif
 }
 
-sv_machine sv_machine_for(const sv_options *options)
-{
+sv_machine sv_machine_for(const sv_options *options) {
     sv_machine machine = {options ? options->precision : SV_INT8, options ? options->instructions : SV_BEST};
     sv_instructions most = best();
     int known = machine.instructions == SV_PORTABLE || (machine.instructions == SV_NEON) == (most == SV_NEON);
@@ -32,16 +30,19 @@ sv_machine sv_machine_for(const sv_options *options)
     return machine;
 }
 
-const sv_kernels *sv_kernels_for(sv_machine machine)
-{
+const sv_kernels *sv_kernels_for(sv_machine machine) {
     switch (machine.instructions) {
 #if defined(__x86_64__)
-    case SV_AVX512: return &sv_avx512_kernels;
-    case SV_AVX2: return &sv_avx2_kernels;
+    case SV_AVX512:
+        return &sv_avx512_kernels;
+    case SV_AVX2:
+        return &sv_avx2_kernels;
 #elif defined(__aarch64__)
-    case SV_NEON: return &sv_neon_kernels;
+    case SV_NEON:
+        return &sv_neon_kernels;
 #endif
-    default: return &sv_portable_kernels;
+    default:
+        return &sv_portable_kernels;
     }
 }
 

@@ -12,19 +12,20 @@ typedef struct {
     void (*sigmoid)(float *y, const float *x, size_t count);
     void (*elu)(float *y, const float *x, size_t count);
     void (*log1p)(float *y, const float *x, size_t count);
-    void (*power)(float *y, const float *x, float exponent, size_t count);        /* of x > 0 */
-    void (*gate)(float *y, const float *a, const float *b, size_t count);         /* a sigmoid(b) */
+    void (*power)(float *y, const float *x, float exponent, size_t count); /* of x > 0 */
+    void (*gate)(float *y, const float *a, const float *b, size_t count);  /* a sigmoid(b) */
     void (*add)(float *y, const float *a, const float *b, size_t count);
     void (*sub)(float *y, const float *a, const float *b, size_t count);
     void (*mul)(float *y, const float *a, const float *b, size_t count);
     void (*div)(float *y, const float *a, const float *b, size_t count);
     void (*affine)(float *y, const float *x, float scale, float shift, size_t count);
     void (*channels)(float *y, const float *x, const float *scale, const float *shift, size_t channels, size_t places);
-    /* One step of an LSTM from its four gates' sums [4 size], in the order i, f, g, o: new cell in place, new hidden. */
+    /* One step of an LSTM from its four gates' sums [4 size], in the order i, f, g, o: new cell in place, new hidden.
+     */
     void (*lstm)(const float *gates, float *cell, float *hidden, size_t size);
     float (*sum)(const float *x, size_t count);
-    float (*sum_of_squares)(const float *x, float centre, size_t count);          /* of the distances from `centre` */
-    float (*largest)(const float *x, size_t count);                               /* magnitude */
+    float (*sum_of_squares)(const float *x, float centre, size_t count); /* of the distances from `centre` */
+    float (*largest)(const float *x, size_t count);                      /* magnitude */
 } sv_functions;
 
 const sv_functions *sv_functions_for(sv_machine machine);

@@ -4,8 +4,7 @@
 
 #include "json.h"
 
-int main(void)
-{
+int main(void) {
     static char text[1 << 20];
     sv_pool pool = {0};
     sv_failure failure = {0};
@@ -19,7 +18,8 @@ int main(void)
             printf("%016llx\n", (unsigned long long)bits);
         }
     }
-    if (failure.status) puts(failure.text);
+    if (failure.status)
+        puts(failure.text);
     sv_release(&pool);
     return (int)failure.status;
 }

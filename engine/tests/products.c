@@ -7,8 +7,7 @@
 #include "../src/kernels/kernels.h"
 
 /* Exactly the bytes asked for, so that a sanitizer sees what is read beyond them. */
-static void *input(size_t size)
-{
+static void *input(size_t size) {
     void *bytes = malloc(size ? size : 1);
     if (!bytes || fread(bytes, 1, size, stdin) != size) {
         fprintf(stderr, "wanted %zu bytes more\n", size);
@@ -17,37 +16,50 @@ static void *input(size_t size)
     return bytes;
 }
 
-float sv_element(const sv_tensor *tensor, size_t index)
-{
+float sv_element(const sv_tensor *tensor, size_t index) {
     const sv_entry *entry = tensor->entry;
-    if (tensor->floats) return tensor->floats[index];
+    if (tensor->floats)
+        return tensor->floats[index];
     float value = tensor->table[tensor->codes8 ? tensor->codes8[index] : tensor->codes16[index]];
-    if (!tensor->scales) return value;
+    if (!tensor->scales)
+        return value;
     size_t stride = 1;
-    for (uint32_t axis = entry->axis + 1; axis < entry->axes; axis++) stride *= entry->shape[axis];
+    for (uint32_t axis = entry->axis + 1; axis < entry->axes; axis++)
+        stride *= entry->shape[axis];
     return value * tensor->scales[entry->scales > 1 ? index / stride % entry->shape[entry->axis] : 0];
 }
 
 /* job: precision, instructions, rows, columns, table size (0: floats), scales (0: no levels), largest level, count,
  * positions, x stride, y stride, whether there is a bias, whether to add */
-static int multiply(const uint32_t *job)
-{
+static int multiply(const uint32_t *job) {
     uint32_t rows = job[2], columns = job[3], elements = rows * columns;
     sv_options options = {(sv_precision)job[0], (sv_instructions)job[1]};
     sv_machine machine = sv_machine_for(&options);
-    sv_entry entry = {.name = "weight", .axes = 2, .shape = {rows, columns}, .elements = elements, .axis = 0,
-                      .scales = job[5], .largest = job[6]};
+    sv_entry entry = {.name = "weight",
+                      .axes = 2,
+                      .shape = {rows, columns},
+                      .elements = elements,
+                      .axis = 0,
+                      .scales = job[5],
+                      .largest = job[6]};
     sv_tensor tensor = {.entry = &entry, .table_size = job[4]};
-    if (!job[4]) tensor.floats = input(4 * (size_t)elements);
-    else if (job[4] <= 256) tensor.codes8 = input(elements);
-    else tensor.codes16 = input(2 * (size_t)elements);
-    if (job[4]) tensor.table = input(4 * (size_t)job[4]);
-    if (job[5]) tensor.scales = input(4 * (size_t)job[5]);
+    if (!job[4])
+        tensor.floats = input(4 * (size_t)elements);
+    else if (job[4] <= 256)
+        tensor.codes8 = input(elements);
+    else
+        tensor.codes16 = input(2 * (size_t)elements);
+    if (job[4])
+        tensor.table = input(4 * (size_t)job[4]);
+    if (job[5])
+        tensor.scales = input(4 * (size_t)job[5]);
     float *x = input(4 * (size_t)job[7]), *bias = job[11] ? input(4 * (size_t)rows) : NULL;
     float *y = input(4 * (size_t)job[8] * job[10]);
     size_t *row_offsets = calloc(rows, sizeof(size_t)), *column_offsets = calloc(columns, sizeof(size_t));
-    for (uint32_t r = 0; r < rows; r++) row_offsets[r] = (size_t)r * columns;
-    for (uint32_t c = 0; c < columns; c++) column_offsets[c] = c;
+    for (uint32_t r = 0; r < rows; r++)
+        row_offsets[r] = (size_t)r * columns;
+    for (uint32_t c = 0; c < columns; c++)
+        column_offsets[c] = c;
     sv_weights weights = {&tensor, rows, columns, row_offsets, column_offsets};
     sv_pool pool = {0};
     sv_failure failure = {0};
@@ -63,14 +75,22 @@ static int multiply(const uint32_t *job)
     fwrite(layout, 4, 2, stdout);
     fwrite(y, 4, (size_t)job[8] * job[10], stdout);
     sv_release(&pool);
-    free(vector.codes); free(tensor.floats); free(tensor.codes8); free(tensor.codes16); free(tensor.table);
-    free(tensor.scales); free(x); free(bias); free(y); free(row_offsets); free(column_offsets);
+    free(vector.codes);
+    free(tensor.floats);
+    free(tensor.codes8);
+    free(tensor.codes16);
+    free(tensor.table);
+    free(tensor.scales);
+    free(x);
+    free(bias);
+    free(y);
+    free(row_offsets);
+    free(column_offsets);
     return 0;
 }
 
 /* job: number of the function in the order of vector.h, instructions, count; then three vectors, and four for lstm. */
-static void compute(const uint32_t *job)
-{
+static void compute(const uint32_t *job) {
     sv_options options = {SV_FLOAT32, (sv_instructions)job[1]};
     const sv_functions *f = sv_functions_for(sv_machine_for(&options));
     size_t n = job[2];
@@ -78,38 +98,84 @@ static void compute(const uint32_t *job)
     float *y = malloc(4 * n + 1);
     size_t results = n;
     switch (job[0]) {
-    case 0: f->exp(y, a, n); break;
-    case 1: f->log(y, a, n); break;
-    case 2: f->tanh(y, a, n); break;
-    case 3: f->sigmoid(y, a, n); break;
-    case 4: f->elu(y, a, n); break;
-    case 5: f->log1p(y, a, n); break;
-    case 6: f->power(y, a, b[0], n); break;
-    case 7: f->gate(y, a, b, n); break;
-    case 8: f->add(y, a, b, n); break;
-    case 9: f->sub(y, a, b, n); break;
-    case 10: f->mul(y, a, b, n); break;
-    case 11: f->div(y, a, b, n); break;
-    case 12: f->affine(y, a, b[0], c[0], n); break;
-    case 13: f->channels(y, a, b, c, n, 1); break;
-    case 14: f->lstm(gates, a, y, n); memcpy(b, a, 4 * n); fwrite(b, 4, n, stdout); break;
-    case 15: y[0] = f->sum(a, n); results = 1; break;
-    case 16: y[0] = f->sum_of_squares(a, b[0], n); results = 1; break;
-    default: y[0] = f->largest(a, n); results = 1; break;
+    case 0:
+        f->exp(y, a, n);
+        break;
+    case 1:
+        f->log(y, a, n);
+        break;
+    case 2:
+        f->tanh(y, a, n);
+        break;
+    case 3:
+        f->sigmoid(y, a, n);
+        break;
+    case 4:
+        f->elu(y, a, n);
+        break;
+    case 5:
+        f->log1p(y, a, n);
+        break;
+    case 6:
+        f->power(y, a, b[0], n);
+        break;
+    case 7:
+        f->gate(y, a, b, n);
+        break;
+    case 8:
+        f->add(y, a, b, n);
+        break;
+    case 9:
+        f->sub(y, a, b, n);
+        break;
+    case 10:
+        f->mul(y, a, b, n);
+        break;
+    case 11:
+        f->div(y, a, b, n);
+        break;
+    case 12:
+        f->affine(y, a, b[0], c[0], n);
+        break;
+    case 13:
+        f->channels(y, a, b, c, n, 1);
+        break;
+    case 14:
+        f->lstm(gates, a, y, n);
+        memcpy(b, a, 4 * n);
+        fwrite(b, 4, n, stdout);
+        break;
+    case 15:
+        y[0] = f->sum(a, n);
+        results = 1;
+        break;
+    case 16:
+        y[0] = f->sum_of_squares(a, b[0], n);
+        results = 1;
+        break;
+    default:
+        y[0] = f->largest(a, n);
+        results = 1;
+        break;
     }
     fwrite(y, 4, results, stdout);
-    free(a); free(b); free(c); free(gates); free(y);
+    free(a);
+    free(b);
+    free(c);
+    free(gates);
+    free(y);
 }
 
-int main(void)
-{
+int main(void) {
     uint32_t job[14];
     while (fread(job, 4, 14, stdin) == 14) {
-        if (job[0] == 0 && multiply(job + 1)) return 1;
-        if (job[0] == 1) compute(job + 1);
+        if (job[0] == 0 && multiply(job + 1))
+            return 1;
+        if (job[0] == 1)
+            compute(job + 1);
     }
     sv_options best = {SV_INT8, SV_BEST};
-    uint32_t last = (uint32_t)sv_machine_for(&best).instructions;      /* what this CPU has */
+    uint32_t last = (uint32_t)sv_machine_for(&best).instructions; /* what this CPU has */
     fwrite(&last, 4, 1, stdout);
     return 0;
 }

@@ -183,12 +183,8 @@ def enhance(
         return
     if output is None:
         raise SottovoceError("enhance: expected -o FILE or -o FOLDER, got none")
-    progress, tick = terminal.ticking("enhancing")
-    with progress:
-        results = enhance_paths(
-            session, inputs, output, wet=wet, attenuation_limit_db=atten_lim,
-            progress=lambda path, share: tick(round(100 * share), 100, path.name),
-        )
+    with terminal.going_through("enhancing") as progress:
+        results = enhance_paths(session, inputs, output, wet=wet, attenuation_limit_db=atten_lim, progress=progress)
     _tell(results)
 
 
@@ -208,17 +204,10 @@ def extract(
     from sottovoce.runtime.extract import extract_list, extract_paths
 
     session = _session(model, "extract", engine, precision)
-    listed = [path for path in inputs if path.suffix.lower() == ".csv"]
-    if listed and (len(inputs) > 1 or enrol is not None):
-        raise SottovoceError(f"extract: expected {listed[0]} alone, got other inputs or --enrol beside it")
-    bar, tick = terminal.ticking("extracting")
-
-    def progress(path: Path, share: float) -> None:
-        tick(round(100 * share), 100, path.name)
-
-    with bar:
+    listed = _list_alone(inputs, enrol is not None, "extract: expected {} alone, got other inputs or --enrol beside it")
+    with terminal.going_through("extracting") as progress:
         if listed:
-            results = extract_list(session, listed[0], output, progress=progress)
+            results = extract_list(session, listed, output, progress=progress)
         elif enrol is None:
             raise SottovoceError("extract: expected --enrol FILE, a recording of the voice, got none")
         else:
@@ -242,21 +231,22 @@ def transcribe(
     from sottovoce.runtime.transcribe import transcribe_list, transcribe_paths
 
     session = _session(model, "transcribe", engine, precision)
-    listed = [path for path in inputs if path.suffix.lower() == ".csv"]
-    if listed and len(inputs) > 1:
-        raise SottovoceError(f"transcribe: expected {listed[0]} alone, got other inputs beside it")
+    listed = _list_alone(inputs, False, "transcribe: expected {} alone, got other inputs beside it")
     finder = None if words is None else _finder(words, session)
-    bar, tick = terminal.ticking("transcribing")
-
-    def progress(path: Path, share: float) -> None:
-        tick(round(100 * share), 100, path.name)
-
-    with bar:
+    with terminal.going_through("transcribing") as progress:
         if listed:
-            results = transcribe_list(session, listed[0], output, progress=progress, words=finder)
+            results = transcribe_list(session, listed, output, progress=progress, words=finder)
         else:
             results = transcribe_paths(session, inputs, output, progress=progress, words=finder)
     _tell(results)
+
+
+def _list_alone(inputs: Sequence[Path], other: bool, complaint: str) -> Path | None:
+    """The CSV list that is the one input, if one is; raises SottovoceError if something is beside it."""
+    listed = next((path for path in inputs if path.suffix.lower() == ".csv"), None)
+    if listed and (other or len(inputs) > 1):
+        raise SottovoceError(complaint.format(listed))
+    return listed
 
 
 def _finder(folder: Path, session: "AnySession") -> "Finder":

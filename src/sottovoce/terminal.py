@@ -2,7 +2,8 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,11 @@ def ticking(label: str) -> tuple[Progress, Tick]:
         progress.update(bar, completed=done, total=total, name=escape(name))
 
     return progress, tick
+
+
+@contextmanager
+def going_through(label: str) -> Iterator[Callable[[Path, float], None]]:
+    """A bar for work on one file after the other; call it with the file and how much of it is done, 0 to 1."""
+    progress, tick = ticking(label)
+    with progress:
+        yield lambda path, share: tick(round(100 * share), 100, path.name)

@@ -1,10 +1,11 @@
-"""The engine's public functions, by ctypes: as thin as it gets, for tests."""
+"""The engine's public functions, by ctypes: as thin as it gets, for tests; and what they assert of them."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
@@ -126,3 +127,15 @@ class Running:
 def _floats(samples: Array) -> ctypes.c_void_p:
     assert samples.dtype == np.float32 and samples.flags.c_contiguous
     return ctypes.c_void_p(samples.ctypes.data)
+
+
+def agree(ours: Array, expected: Array, within: float = 1e-4) -> None:
+    """As close as that, of the largest value."""
+    assert ours.shape == expected.shape
+    assert np.abs(ours - expected).max(initial=0) <= within * np.abs(expected).max(initial=1e-9)
+
+
+def refuses(call: Callable[[], object], status: int, says: str) -> None:
+    with pytest.raises(EngineError, match=says) as caught:
+        call()
+    assert caught.value.status == status

@@ -1,19 +1,18 @@
 """The engine's kernels as a program: jobs go in, results come out, on any CPU that is here or emulated."""
 
+import fnmatch
 import os
 import shutil
 import struct
 import subprocess
-import tempfile
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from building import SOURCES, compiled
 from numpy.typing import NDArray
 
-ENGINE = Path(__file__).parents[2] / "engine"
 INT8, INT16, FLOAT32 = 0, 1, 2
 BEST, PORTABLE, AVX2, AVX512, NEON = range(5)
 PORTABLE_ARM64, PORTABLE_ARM32 = 5, 6            # plain C, for CPUs that are emulated
@@ -70,16 +69,10 @@ ARM32 = Target("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf", "qemu-arm")
 TARGETS = {NEON: ARM64, PORTABLE_ARM64: ARM64, PORTABLE_ARM32: ARM32}
 
 
-@cache
 def program(compiler: str, *flags: str) -> Path:
-    """The program, compiled once."""
-    built = Path(tempfile.mkdtemp()) / "products"
     own = ("common", "matrix", "steps", "vector")
-    sources = [ENGINE / "tests/products.c", *(ENGINE / "src" / f"{name}.c" for name in own),
-               *sorted((ENGINE / "src/kernels").glob("*.c"))]
-    subprocess.run([compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", *flags, f"-I{ENGINE}/include",
-                    f"-I{ENGINE}/src", *map(str, sources), "-lm", "-o", str(built)], check=True)
-    return built
+    sources = ["tests/products.c", *(f"src/{name}.c" for name in own), *fnmatch.filter(SOURCES, "src/kernels/*")]
+    return compiled(sources, "-O2", *flags, compiler=compiler)
 
 
 def command(instructions: int) -> list[str]:

@@ -4,12 +4,13 @@ import random
 import struct
 import subprocess
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from artefacts import closed, closed_text, opened, wire
+from building import ENGINE, SANITIZED, compiled, harmless
 from test_file import (
     BOMBS,
     CHANNEL_LIES,
@@ -27,15 +28,13 @@ from sottovoce.artefact.file import decode, encode
 from sottovoce.errors import FormatError
 from sottovoce.zoo import shipped
 
-Compiled = Callable[..., Path]
 OK, BAD_FILE, UNSUPPORTED = 0, 2, 3
-SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 JSON = ("src/common.c", "src/decimal.c", "src/json.c", "src/names.c")
 READER = (*JSON, *(f"src/{name}.c" for name in "codes entry file graph inflate meta operations rans tensor".split()))
 WINDOWS = {"hamming", "hann_sqrt", "rect"}
 
 
-def read(compiled: Compiled, folder: Path, files: Sequence[bytes], *limits: str) -> list[tuple[int, str]]:
+def read(folder: Path, files: Sequence[bytes], *limits: str) -> list[tuple[int, str]]:
     """Status and text that the engine has for each of the files."""
     paths = [folder / f"{number}.sotto" for number in range(len(files))]
     for path, data in zip(paths, files, strict=True):
@@ -63,7 +62,7 @@ def leads_through(artefact: Artefact) -> bool:
     return bool(artefact.graph.inputs and artefact.graph.outputs) and windows <= WINDOWS
 
 
-def unpacked(compiled: Compiled, folder: Path, data: bytes) -> bytes:
+def unpacked(folder: Path, data: bytes) -> bytes:
     source, target = folder / "model.sotto", folder / "elements"
     source.write_bytes(data)
     program = compiled([*READER, "tests/unpack.c"], *SANITIZED)
@@ -80,21 +79,21 @@ def elements(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_tensors_of_a_model_come_out_bit_for_bit(model: str, compiled: Compiled, tmp_path: Path) -> None:
+def test_tensors_of_a_model_come_out_bit_for_bit(model: str, tmp_path: Path) -> None:
     data = encode(MODELS[model]())
-    assert unpacked(compiled, tmp_path, data) == elements(data)
+    assert unpacked(tmp_path, data) == elements(data)
 
 
-def test_tensors_of_every_form_come_out_bit_for_bit(compiled: Compiled, tmp_path: Path) -> None:
+def test_tensors_of_every_form_come_out_bit_for_bit(tmp_path: Path) -> None:
     data = encode(wire(**STORED))
-    assert unpacked(compiled, tmp_path, data) == elements(data)
+    assert unpacked(tmp_path, data) == elements(data)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", shipped())
-def test_tensors_of_the_zoo_come_out_bit_for_bit(name: str, compiled: Compiled, tmp_path: Path) -> None:
+def test_tensors_of_the_zoo_come_out_bit_for_bit(name: str, tmp_path: Path) -> None:
     data = shipped()[name].read_bytes()
-    assert unpacked(compiled, tmp_path, data) == elements(data)
+    assert unpacked(tmp_path, data) == elements(data)
 
 
 # ---- what is refused -----------------------------------------------------------------------------------------
@@ -104,46 +103,46 @@ ALL_LIES = {"spectra": LIES, "samples": CONVOLUTION_LIES, "features": CHANNEL_LI
 
 
 @pytest.mark.parametrize("model", ALL_LIES)
-def test_files_that_lie_are_refused(model: str, compiled: Compiled, tmp_path: Path) -> None:
+def test_files_that_lie_are_refused(model: str, tmp_path: Path) -> None:
     files, lies = [], ALL_LIES[model]
     for change in lies.values():
         header, blobs = opened(encode(MODELS[model]()))
         change(header, blobs)
         files.append(closed(header, blobs))
-    for lie, (status, text) in zip(lies, read(compiled, tmp_path, files), strict=True):
+    for lie, (status, text) in zip(lies, read(tmp_path, files), strict=True):
         assert status == (UNSUPPORTED if "unknown operation" in lie else BAD_FILE), (lie, text)
         assert "expected" in text or "unknown operation" in text, (lie, text)
 
 
-def test_headers_that_are_none_are_refused(compiled: Compiled, tmp_path: Path) -> None:
+def test_headers_that_are_none_are_refused(tmp_path: Path) -> None:
     files = [closed_text(text, {}) for text in HEADERS.values()]
-    assert {status for status, _ in read(compiled, tmp_path, files)} == {BAD_FILE}
+    assert {status for status, _ in read(tmp_path, files)} == {BAD_FILE}
 
 
-def test_truncated_and_damaged_files_are_refused(compiled: Compiled, tmp_path: Path) -> None:
+def test_truncated_and_damaged_files_are_refused(tmp_path: Path) -> None:
     files = [TINY[:length] for length in range(len(TINY))]
     files += [TINY + added for added in (b"\0", b"\0" * 8, b"SOTT", TINY)]
     for place in range(len(TINY)):
         files.append(TINY[:place] + bytes([TINY[place] ^ 1 << place % 8]) + TINY[place + 1 :])
-    assert {status for status, _ in read(compiled, tmp_path, files)} == {BAD_FILE}
+    assert {status for status, _ in read(tmp_path, files)} == {BAD_FILE}
 
 
-def test_a_few_bytes_do_not_fill_the_memory(compiled: Compiled, tmp_path: Path) -> None:
+def test_a_few_bytes_do_not_fill_the_memory(tmp_path: Path) -> None:
     """It says that the file is bad, in an address space of 32 MiB, and not that there was too little of it."""
-    answers = read(compiled, tmp_path, [make() for make in BOMBS.values()], "prlimit", f"--as={32 << 20}")
+    answers = read(tmp_path, [make() for make in BOMBS.values()], "prlimit", f"--as={32 << 20}")
     assert {status for status, _ in answers} == {BAD_FILE}
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_any_header_is_taken_as_the_python_reader_takes_it(model: str, compiled: Compiled, tmp_path: Path) -> None:
+def test_any_header_is_taken_as_the_python_reader_takes_it(model: str, tmp_path: Path) -> None:
     dice = random.Random(0)
     header, blobs = opened(encode(MODELS[model]()))
     files = [closed(spoilt(dice, header), blobs) for _ in range(200)]
-    for data, (status, text) in zip(files, read(compiled, tmp_path, files), strict=True):
+    for data, (status, text) in zip(files, read(tmp_path, files), strict=True):
         assert (status == OK) == taken(data), (text, opened(data)[0])
 
 
-def test_any_blob_is_taken_as_the_python_reader_takes_it(compiled: Compiled, tmp_path: Path) -> None:
+def test_any_blob_is_taken_as_the_python_reader_takes_it(tmp_path: Path) -> None:
     dice = random.Random(0)
     models = [opened(encode(wire(w=stored))) for stored in STORED.values() if 0 < np.prod(stored.shape) < 2000]
     files = []
@@ -153,15 +152,15 @@ def test_any_blob_is_taken_as_the_python_reader_takes_it(compiled: Compiled, tmp
         for _ in range(dice.randint(1, 3)):
             content[dice.randrange(len(content))] = dice.choice([0, 1, 2, 127, 255, dice.randrange(256)])
         files.append(closed(header, {"w": bytes(content)}))
-    answers = read(compiled, tmp_path, files)
+    answers = read(tmp_path, files)
     assert [status == OK for status, _ in answers] == [taken(data) for data in files]
 
 
-def test_what_fuzzing_begins_with_does_no_harm(compiled: Compiled) -> None:
+def test_what_fuzzing_begins_with_does_no_harm() -> None:
     program = compiled([*READER, "fuzz/input.c", "fuzz/fuzz_file.c", "fuzz/replay.c"], *SANITIZED, "-DSV_FUZZING")
-    corpus = sorted((Path(__file__).parents[2] / "engine" / "fuzz" / "corpus").iterdir())
-    done = subprocess.run([program, *corpus], capture_output=True, text=True)
-    assert corpus and done.returncode == 0, done.stderr
+    corpus = sorted((ENGINE / "fuzz" / "corpus").iterdir())
+    assert corpus
+    harmless(program, corpus)
 
 
 # ---- its parts -----------------------------------------------------------------------------------------------
@@ -175,14 +174,14 @@ META = [
 ]
 
 
-def test_json_is_taken_as_python_takes_it(compiled: Compiled, tmp_path: Path) -> None:
+def test_json_is_taken_as_python_takes_it(tmp_path: Path) -> None:
     graph = '{"inputs":["a"],"outputs":["a"],"nodes":[]}'
     files = [closed_text(f'{{"graph":{graph},"tensors":{{}},"meta":{{"x":{text}}}}}'.encode(), {}) for text in META]
-    answers = read(compiled, tmp_path, files)
+    answers = read(tmp_path, files)
     assert [status == OK for status, _ in answers] == [taken(data) for data in files]
 
 
-def test_numbers_are_the_nearest_doubles(compiled: Compiled) -> None:
+def test_numbers_are_the_nearest_doubles() -> None:
     dice = random.Random(1)
     texts = ["0", "-0.0", "0.1", "9007199254740993", "9007199254740992.99999", "1e22", "1e23", "1.7976931348623157e308",
              "2.2250738585072014e-308", "1e-30", "0.01", "123456789012345678901234567890", "0." + "0" * 300 + "1" * 20,
@@ -209,7 +208,7 @@ def inflated(stream: bytes, count: int) -> str:
     return str(zlib.crc32(plain)) if inflate.eof and not inflate.unused_data and len(plain) == count else "no"
 
 
-def test_streams_inflate_as_zlib_inflates_them(compiled: Compiled) -> None:
+def test_streams_inflate_as_zlib_inflates_them() -> None:
     draw, dice = np.random.default_rng(2), random.Random(2)
     plains = [b"", b"a", b"abc" * 5000, bytes(70_000), draw.bytes(3000), draw.bytes(80_000),
               Path(__file__).read_bytes() * 3, draw.geometric(0.02, 40_000).astype(np.uint8).tobytes(),

@@ -1,6 +1,5 @@
 """Recognizers that run chunk by chunk: the engine steps, ends and runs as numpy does."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,24 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import toy
+from building import SANITIZED, SOURCES, compiled, harmless
 
 import engine
+from engine import Array, agree, refuses
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.file import decode, encode
 from sottovoce.artefact.graph import Graph, Node
 from sottovoce.artefact.stored import Dense
 from sottovoce.packing import pack
 from sottovoce.runtime import Session
-
-Array = engine.Array
-ENGINE = toy.ROOT / "engine"
-SOURCES = sorted(str(path.relative_to(ENGINE)) for path in ENGINE.glob("src/**/*.c"))
-Compiled = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def library(compiled: Compiled) -> engine.Engine:
-    return engine.Engine(compiled(SOURCES, "-O2", "-fPIC", "-shared"))
 
 
 def noise(*shape: int, seed: int = 0) -> Array:
@@ -64,11 +55,6 @@ FILES = {
        for n_fft, hop, sizes, chunk, before in ((40, 16, (), 1, 0), (16, 16, (3,), 3, 4), (30, 14, (2, 5), 2, 1),
                                                 (64, 6, (1,), 5, 40), (40, 16, (2,), 30, 7))},
 }
-
-
-def agree(ours: Array, expected: Array, within: float = 1e-4) -> None:
-    assert ours.shape == expected.shape
-    assert np.abs(ours - expected).max(initial=0) <= within * np.abs(expected).max(initial=1e-9)
 
 
 @pytest.mark.parametrize("what", FILES)
@@ -121,17 +107,11 @@ def calls(library: engine.Engine) -> dict[str, tuple[Callable[[], object], int, 
 
 @pytest.mark.parametrize("what", ["no delay", "half a hop", "an end of the whole", "too far back"])
 def test_wrong_calls_are_told_what_was_wanted(library: engine.Engine, what: str) -> None:
-    call, status, says = calls(library)[what]
-    with pytest.raises(engine.EngineError, match=says) as caught:
-        call()
-    assert caught.value.status == status
+    refuses(*calls(library)[what])
 
 
-def test_it_touches_no_memory_but_its_own(compiled: Compiled, tmp_path: Path) -> None:
-    program = compiled(["tests/run_once.c", *SOURCES], "-g", "-O1", "-fsanitize=address,undefined",
-                       "-fno-sanitize-recover=all")
+def test_it_touches_no_memory_but_its_own(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.sotto" for number in range(len(FILES))]
     for path, file in zip(paths, FILES.values(), strict=True):
         path.write_bytes(file)
-    done = subprocess.run([program, *paths], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    harmless(compiled(["tests/run_once.c", *SOURCES], *SANITIZED), paths)

@@ -1,7 +1,7 @@
 /* x86-64 with AVX-512: F, BW, VL, DQ, VBMI and VNNI. */
 #if defined(__x86_64__)
 #if defined(__clang__)
-#pragma clang attribute push( \
+#pragma clang attribute push(                                                                                          \
     __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni"))), apply_to = function)
 #else
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,prefer-vector-width=512")
@@ -13,18 +13,19 @@
 #include "functions.h"
 
 /* The table of a matrix's values, as often as it fits a register. */
-INLINE __m512i table_of(const sv_matrix *matrix, sv_precision precision)
-{
-    if (precision == SV_INT8) return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)matrix->table.of8));
-    if (precision == SV_INT16) return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)matrix->table.of16));
+INLINE __m512i table_of(const sv_matrix *matrix, sv_precision precision) {
+    if (precision == SV_INT8)
+        return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)matrix->table.of8));
+    if (precision == SV_INT16)
+        return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)matrix->table.of16));
     return _mm512_loadu_si512(matrix->table.floats);
 }
 
 /* The values of a step. */
-INLINE __m512i values_at(const sv_matrix *matrix, size_t step, sv_precision precision, int nibbles, __m512i table)
-{
+INLINE __m512i values_at(const sv_matrix *matrix, size_t step, sv_precision precision, int nibbles, __m512i table) {
     const uint8_t *values = matrix->values;
-    if (!nibbles) return _mm512_loadu_si512(values + step * SV_STEP);
+    if (!nibbles)
+        return _mm512_loadu_si512(values + step * SV_STEP);
     values += step * (SV_STEP >> precision) / 2;
     __m512i zero = _mm512_setzero_si512();
     if (precision == SV_INT8) {
@@ -43,13 +44,15 @@ INLINE __m512i values_at(const sv_matrix *matrix, size_t step, sv_precision prec
 }
 
 /* Which columns of its window a step picks. */
-INLINE __m512i picks_at(const sv_matrix *matrix, size_t step, sv_precision precision, sv_layout layout)
-{
-    if (layout == SV_STEPS_DENSE) return _mm512_setzero_si512();
+INLINE __m512i picks_at(const sv_matrix *matrix, size_t step, sv_precision precision, sv_layout layout) {
+    if (layout == SV_STEPS_DENSE)
+        return _mm512_setzero_si512();
     if (layout == SV_STEPS_SPARSE) {
         const uint8_t *picks = matrix->picks + step * (SV_STEP >> precision);
-        if (precision == SV_INT8) return _mm512_loadu_si512(picks);
-        if (precision == SV_INT16) return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)picks));
+        if (precision == SV_INT8)
+            return _mm512_loadu_si512(picks);
+        if (precision == SV_INT16)
+            return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)picks));
         return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)picks));
     }
     const uint8_t *picks = matrix->picks + step * (4 >> precision);
@@ -62,8 +65,7 @@ INLINE __m512i picks_at(const sv_matrix *matrix, size_t step, sv_precision preci
 }
 
 /* Picked from the 256 bytes at x; there may be fewer where floats are not picked for each row. */
-INLINE __m512i codes_at(const char *x, __m512i picks, sv_precision precision, sv_layout layout)
-{
+INLINE __m512i codes_at(const char *x, __m512i picks, sv_precision precision, sv_layout layout) {
     if (layout == SV_STEPS_DENSE || (precision == SV_FLOAT32 && layout == SV_STEPS_BLOCK)) {
         int32_t four;
         memcpy(&four, layout == SV_STEPS_DENSE ? x : x + 4 * _mm512_cvtsi512_si32(picks), 4);
@@ -82,14 +84,16 @@ INLINE __m512i codes_at(const char *x, __m512i picks, sv_precision precision, sv
 }
 
 /* Sums of 16 rows. Of 16 bits two products fit 32, but their sums do not: the halves of each are added up apart. */
-typedef struct { __m512i sum, high; } sums;
+typedef struct {
+    __m512i sum, high;
+} sums;
 
-INLINE sums add_products(sums to, __m512i codes, __m512i values, sv_precision precision)
-{
-    if (precision == SV_INT8) return (sums){_mm512_dpbusd_epi32(to.sum, codes, values), to.high};
+INLINE sums add_products(sums to, __m512i codes, __m512i values, sv_precision precision) {
+    if (precision == SV_INT8)
+        return (sums){_mm512_dpbusd_epi32(to.sum, codes, values), to.high};
     if (precision == SV_FLOAT32) {
-        __m512 sum = _mm512_fmadd_ps(_mm512_castsi512_ps(codes), _mm512_castsi512_ps(values),
-                                     _mm512_castsi512_ps(to.sum));
+        __m512 sum
+            = _mm512_fmadd_ps(_mm512_castsi512_ps(codes), _mm512_castsi512_ps(values), _mm512_castsi512_ps(to.sum));
         return (sums){_mm512_castps_si512(sum), to.high};
     }
     __m512i pairs = _mm512_madd_epi16(codes, values);
@@ -97,16 +101,14 @@ INLINE sums add_products(sums to, __m512i codes, __m512i values, sv_precision pr
                   _mm512_add_epi32(to.high, _mm512_srai_epi32(pairs, 16))};
 }
 
-INLINE sums both(sums a, sums b, sv_precision precision)
-{
+INLINE sums both(sums a, sums b, sv_precision precision) {
     if (precision == SV_FLOAT32)
         return (sums){_mm512_castps_si512(_mm512_castsi512_ps(a.sum) + _mm512_castsi512_ps(b.sum)), a.high};
     return (sums){_mm512_add_epi32(a.sum, b.sum), _mm512_add_epi32(a.high, b.high)};
 }
 
 INLINE void finish(const sv_matrix *matrix, uint32_t slice, sums of, float scale, float *products,
-                   sv_precision precision)
-{
+                   sv_precision precision) {
     if (precision == SV_FLOAT32) {
         _mm512_storeu_si512(products, of.sum);
         return;
@@ -125,23 +127,24 @@ INLINE void finish(const sv_matrix *matrix, uint32_t slice, sums of, float scale
 
 /* The products of a slice. There are four sums, of as many positions or of one: they need not wait for each other. */
 INLINE void positions_at(const sv_matrix *matrix, uint32_t slice, const char *x, size_t x_bytes, float scale,
-                         float *products, sv_layout layout, int nibbles, int count, sv_precision precision)
-{
+                         float *products, sv_layout layout, int nibbles, int count, sv_precision precision) {
     __m512i zero = _mm512_setzero_si512(), table = table_of(matrix, precision);
     sums to[4] = {{zero, zero}, {zero, zero}, {zero, zero}, {zero, zero}};
     size_t first = matrix->begin[slice], end = matrix->begin[slice + 1], step = first;
-#define ADD_STEP(NUMBER, FIRST, LAST)                                                                              \
-    do {                                                                                                           \
-        __m512i values = values_at(matrix, NUMBER, precision, nibbles, table);                                     \
-        __m512i picks = picks_at(matrix, NUMBER, precision, layout);                                               \
-        const char *from = x + (layout == SV_STEPS_DENSE ? 4 * ((NUMBER) - first)                                  \
-                                                   : (size_t)matrix->windows[NUMBER] << precision);                \
-        for (int q = FIRST; q <= LAST; q++)                                                                        \
-            to[q] = add_products(to[q], codes_at(from + q * x_bytes, picks, precision, layout), values, precision);\
+#define ADD_STEP(NUMBER, FIRST, LAST)                                                                                  \
+    do {                                                                                                               \
+        __m512i values = values_at(matrix, NUMBER, precision, nibbles, table);                                         \
+        __m512i picks = picks_at(matrix, NUMBER, precision, layout);                                                   \
+        const char *from                                                                                               \
+            = x + (layout == SV_STEPS_DENSE ? 4 * ((NUMBER) - first) : (size_t)matrix->windows[NUMBER] << precision);  \
+        for (int q = FIRST; q <= LAST; q++)                                                                            \
+            to[q] = add_products(to[q], codes_at(from + q * x_bytes, picks, precision, layout), values, precision);    \
     } while (0)
     if (count == 4) {
-        for (; step < end; step++) ADD_STEP(step, 0, 3);
-        for (int q = 0; q < 4; q++) finish(matrix, slice, to[q], scale, products + q * SV_BAND, precision);
+        for (; step < end; step++)
+            ADD_STEP(step, 0, 3);
+        for (int q = 0; q < 4; q++)
+            finish(matrix, slice, to[q], scale, products + q * SV_BAND, precision);
         return;
     }
     for (; step + 4 <= end; step += 4) {
@@ -150,15 +153,16 @@ INLINE void positions_at(const sv_matrix *matrix, uint32_t slice, const char *x,
         ADD_STEP(step + 2, 2, 2);
         ADD_STEP(step + 3, 3, 3);
     }
-    for (; step < end; step++) ADD_STEP(step, 0, 0);
+    for (; step < end; step++)
+        ADD_STEP(step, 0, 0);
     to[0] = both(both(to[0], to[1], precision), both(to[2], to[3], precision), precision);
     finish(matrix, slice, to[0], scale, products, precision);
 }
 
-#define POSITIONS(NAME, PRECISION)                                                                                 \
-    INLINE void NAME(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,         \
-                     float *products, sv_layout layout, int nibbles, int count) {                                  \
-        positions_at(matrix, slice, x, x_stride << PRECISION, scale, products, layout, nibbles, count, PRECISION); \
+#define POSITIONS(NAME, PRECISION)                                                                                     \
+    INLINE void NAME(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,             \
+                     float *products, sv_layout layout, int nibbles, int count) {                                      \
+        positions_at(matrix, slice, x, x_stride << PRECISION, scale, products, layout, nibbles, count, PRECISION);     \
     }
 POSITIONS(positions8, SV_INT8)
 POSITIONS(positions16, SV_INT16)

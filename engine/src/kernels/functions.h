@@ -11,12 +11,23 @@ typedef int32_t whole __attribute__((vector_size(4 * LANES)));
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE reals all(float value) { return (reals){0} + value; }
-INLINE bits as_bits(reals x) { bits y; memcpy(&y, &x, sizeof y); return y; }
-INLINE reals as_reals(bits x) { reals y; memcpy(&y, &x, sizeof y); return y; }
-INLINE reals load(const float *x) { reals y; memcpy(&y, x, sizeof y); return y; }
+INLINE bits as_bits(reals x) {
+    bits y;
+    memcpy(&y, &x, sizeof y);
+    return y;
+}
+INLINE reals as_reals(bits x) {
+    reals y;
+    memcpy(&y, &x, sizeof y);
+    return y;
+}
+INLINE reals load(const float *x) {
+    reals y;
+    memcpy(&y, x, sizeof y);
+    return y;
+}
 INLINE void store(float *y, reals x) { memcpy(y, &x, sizeof x); }
-INLINE reals load_some(const float *x, size_t count)
-{
+INLINE reals load_some(const float *x, size_t count) {
     reals y = {0};
     if (count >= LANES)
         return load(x);
@@ -24,8 +35,7 @@ INLINE reals load_some(const float *x, size_t count)
     return y;
 }
 INLINE void store_some(float *y, reals x, size_t count) { memcpy(y, &x, count < LANES ? 4 * count : sizeof x); }
-INLINE reals choose(whole mask, reals a, reals b)
-{
+INLINE reals choose(whole mask, reals a, reals b) {
     return as_reals(((bits)mask & as_bits(a)) | (~(bits)mask & as_bits(b)));
 }
 INLINE reals magnitude(reals x) { return as_reals(as_bits(x) & 0x7fffffffu); }
@@ -36,8 +46,7 @@ INLINE reals magnitude(reals x) { return as_reals(as_bits(x) & 0x7fffffffu); }
 INLINE bits rounded(reals x) { return as_bits(x + SHIFTER) - SHIFTER_BITS; }
 
 /* exp(r) 2^n of |r| <= 0.35 and n from -252 to 252. */
-INLINE reals exp_parts(reals r, bits n)
-{
+INLINE reals exp_parts(reals r, bits n) {
     reals p = all(1.0f / 5040);
     p = MULTIPLY_ADD(p, r, all(1.0f / 720));
     p = MULTIPLY_ADD(p, r, all(1.0f / 120));
@@ -45,26 +54,24 @@ INLINE reals exp_parts(reals r, bits n)
     p = MULTIPLY_ADD(p, r, all(1.0f / 6));
     p = MULTIPLY_ADD(p, r, all(0.5f));
     p = MULTIPLY_ADD(p, r * r, r) + 1.0f;
-    bits half = (bits)((whole)n >> 1);                              /* by two factors: 2^n alone may be out of range */
+    bits half = (bits)((whole)n >> 1); /* by two factors: 2^n alone may be out of range */
     return p * as_reals((half + 127u) << 23) * as_reals((n - half + 127u) << 23);
 }
 
-INLINE reals exp_of(reals x)
-{
+INLINE reals exp_of(reals x) {
     x = choose(x > 89.0f, all(89.0f), x);
     x = choose(x < -104.0f, all(-104.0f), x);
     bits n = rounded(x * 1.44269504f);
     reals turns = x * 1.44269504f + SHIFTER - SHIFTER;
-    reals r = MULTIPLY_ADD(turns, all(-0.693359375f), x);           /* ln 2 in two parts, the first of few bits */
+    reals r = MULTIPLY_ADD(turns, all(-0.693359375f), x); /* ln 2 in two parts, the first of few bits */
     return exp_parts(MULTIPLY_ADD(turns, all(2.12194440e-4f), r), n);
 }
 
 /* x > 0 as m 2^n, m from the root of 1/2 to that of 2; ln(m). */
-INLINE reals log_parts(reals x, reals *n)
-{
+INLINE reals log_parts(reals x, reals *n) {
     whole tiny = x < 1.17549435e-38f;
     bits scaled = as_bits(choose(tiny, x * 8388608.0f, x));
-    bits above = scaled - 0x3f3504f3u;                              /* bits of the root of 1/2 */
+    bits above = scaled - 0x3f3504f3u; /* bits of the root of 1/2 */
     *n = (as_reals((bits)((whole)above >> 23) + SHIFTER_BITS) - SHIFTER) - choose(tiny, all(23.0f), all(0.0f));
     reals f = as_reals((above & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
     reals p = all(7.0376836292e-2f);
@@ -81,20 +88,17 @@ INLINE reals log_parts(reals x, reals *n)
 }
 
 /* `y` where x is greater than 0 and finite; -inf of 0, infinity and NaN as they are, NaN below 0. */
-INLINE reals log_edges(reals x, reals y)
-{
+INLINE reals log_edges(reals x, reals y) {
     y = choose(x > 0.0f, y, choose(x == 0.0f, all(-__builtin_inff()), all(__builtin_nanf(""))));
     return choose(x == __builtin_inff(), x, y);
 }
 
-INLINE reals log_of(reals x)
-{
+INLINE reals log_of(reals x) {
     reals n, l = log_parts(x, &n);
     return log_edges(x, MULTIPLY_ADD(n, all(0.693359375f), MULTIPLY_ADD(n, all(-2.12194440e-4f), l)));
 }
 
-INLINE reals tanh_of(reals x)
-{
+INLINE reals tanh_of(reals x) {
     reals size = magnitude(x), square = x * x;
     reals p = all(-5.70498872745e-3f);
     p = MULTIPLY_ADD(p, square, all(2.06390887954e-2f));
@@ -110,15 +114,13 @@ INLINE reals tanh_of(reals x)
 INLINE reals sigmoid_of(reals x) { return 1.0f / (1.0f + exp_of(-x)); }
 INLINE reals elu_of(reals x) { return choose(x > 0.0f, x, exp_of(x) - 1.0f); }
 
-INLINE reals log1p_of(reals x)
-{
-    reals u = x + 1.0f, lost = (x - (u - 1.0f)) / u;                /* what the sum has rounded off */
+INLINE reals log1p_of(reals x) {
+    reals u = x + 1.0f, lost = (x - (u - 1.0f)) / u; /* what the sum has rounded off */
     return log_of(u) + choose(magnitude(lost) < 1.0f, lost, all(0.0f));
 }
 
 /* 2^(e log2 x); of e times the power of two in x nothing is rounded off. */
-INLINE reals power_of(reals x, float exponent, float first, float rest)
-{
+INLINE reals power_of(reals x, float exponent, float first, float rest) {
     reals n, l = log_parts(x, &n) * 1.44269504f;
     reals turns = MULTIPLY_ADD(n, all(exponent), l * exponent);
     turns = choose(turns > 250.0f, all(250.0f), turns);
@@ -131,19 +133,19 @@ INLINE reals power_of(reals x, float exponent, float first, float rest)
 }
 
 /* Defines NAME as EXPRESSION of a and b, elementwise; DECLARE: its arguments. */
-#define EACH(NAME, DECLARE, SECOND, EXPRESSION)                                                                  \
-    static void NAME(float *y, DECLARE, size_t count) {                                                          \
-        size_t i = 0;                                                                                            \
-        for (; i + LANES <= count; i += LANES) {                                                                 \
-            reals a = load(first + i), b = load(SECOND + i);                                                     \
-            (void)b;                                                                                             \
-            store(y + i, EXPRESSION);                                                                            \
-        }                                                                                                        \
-        if (i < count) {                                                                                         \
-            reals a = load_some(first + i, count - i), b = load_some(SECOND + i, count - i);                     \
-            (void)b;                                                                                             \
-            store_some(y + i, EXPRESSION, count - i);                                                            \
-        }                                                                                                        \
+#define EACH(NAME, DECLARE, SECOND, EXPRESSION)                                                                        \
+    static void NAME(float *y, DECLARE, size_t count) {                                                                \
+        size_t i = 0;                                                                                                  \
+        for (; i + LANES <= count; i += LANES) {                                                                       \
+            reals a = load(first + i), b = load(SECOND + i);                                                           \
+            (void)b;                                                                                                   \
+            store(y + i, EXPRESSION);                                                                                  \
+        }                                                                                                              \
+        if (i < count) {                                                                                               \
+            reals a = load_some(first + i, count - i), b = load_some(SECOND + i, count - i);                           \
+            (void)b;                                                                                                   \
+            store_some(y + i, EXPRESSION, count - i);                                                                  \
+        }                                                                                                              \
     }
 #define COMMA ,
 #define ONE const float *first
@@ -157,16 +159,15 @@ EACH(map_elu, ONE, first, elu_of(a))
 EACH(map_log1p, ONE, first, log1p_of(a))
 EACH(map_power_parts, ONE COMMA float exponent COMMA float leading COMMA float rest, first,
      power_of(a, exponent, leading, rest))
-EACH(map_gate, TWO, second, a * sigmoid_of(b))
+EACH(map_gate, TWO, second, a *sigmoid_of(b))
 EACH(map_add, TWO, second, a + b)
 EACH(map_sub, TWO, second, a - b)
-EACH(map_mul, TWO, second, a * b)
+EACH(map_mul, TWO, second, a *b)
 EACH(map_div, TWO, second, a / b)
-EACH(map_affine, ONE COMMA float scale COMMA float shift, first, a * scale + shift)
+EACH(map_affine, ONE COMMA float scale COMMA float shift, first, a *scale + shift)
 
-static void map_power(float *y, const float *x, float exponent, size_t count)
-{
-    uint32_t leading;                                               /* 12 bits: exact times any power of two's exponent */
+static void map_power(float *y, const float *x, float exponent, size_t count) {
+    uint32_t leading; /* 12 bits: exact times any power of two's exponent */
     memcpy(&leading, &exponent, 4);
     leading &= 0xfffff000u;
     float first;
@@ -175,8 +176,7 @@ static void map_power(float *y, const float *x, float exponent, size_t count)
 }
 
 static void map_channels(float *y, const float *x, const float *scale, const float *shift, size_t channels,
-                         size_t places)
-{
+                         size_t places) {
     for (size_t p = 0; p < places; p++, x += channels, y += channels) {
         size_t c = 0;
         for (; c + LANES <= channels; c += LANES)
@@ -186,8 +186,7 @@ static void map_channels(float *y, const float *x, const float *scale, const flo
     }
 }
 
-static void map_lstm(const float *gates, float *cell, float *hidden, size_t size)
-{
+static void map_lstm(const float *gates, float *cell, float *hidden, size_t size) {
     for (size_t j = 0; j < size; j += LANES) {
         size_t n = size - j < LANES ? size - j : LANES;
         const float *at = gates + j;
@@ -199,16 +198,14 @@ static void map_lstm(const float *gates, float *cell, float *hidden, size_t size
     }
 }
 
-INLINE float sum_of_lanes(reals x)
-{
+INLINE float sum_of_lanes(reals x) {
     float total = 0;
     for (int i = 0; i < LANES; i++)
         total += x[i];
     return total;
 }
 
-static float reduce_sum(const float *x, size_t count)
-{
+static float reduce_sum(const float *x, size_t count) {
     reals a = {0}, b = {0};
     size_t i = 0;
     for (; i + 2 * LANES <= count; i += 2 * LANES) {
@@ -220,8 +217,7 @@ static float reduce_sum(const float *x, size_t count)
     return sum_of_lanes(a + b);
 }
 
-static float reduce_squares(const float *x, float centre, size_t count)
-{
+static float reduce_squares(const float *x, float centre, size_t count) {
     reals a = {0};
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
@@ -235,8 +231,7 @@ static float reduce_squares(const float *x, float centre, size_t count)
 }
 
 /* Bits of floats without their sign are in the order of the floats, and those of NaN are the greatest. */
-static float reduce_largest(const float *x, size_t count)
-{
+static float reduce_largest(const float *x, size_t count) {
     bits top = {0};
     for (size_t i = 0; i < count; i += LANES) {
         bits now = as_bits(magnitude(load_some(x + i, count - i < LANES ? count - i : LANES)));
@@ -252,14 +247,27 @@ static float reduce_largest(const float *x, size_t count)
 }
 
 static const sv_functions functions = {
-    .exp = map_exp, .log = map_log, .tanh = map_tanh, .sigmoid = map_sigmoid, .elu = map_elu, .log1p = map_log1p,
-    .power = map_power, .gate = map_gate, .add = map_add, .sub = map_sub, .mul = map_mul, .div = map_div,
-    .affine = map_affine, .channels = map_channels, .lstm = map_lstm, .sum = reduce_sum,
-    .sum_of_squares = reduce_squares, .largest = reduce_largest,
+    .exp = map_exp,
+    .log = map_log,
+    .tanh = map_tanh,
+    .sigmoid = map_sigmoid,
+    .elu = map_elu,
+    .log1p = map_log1p,
+    .power = map_power,
+    .gate = map_gate,
+    .add = map_add,
+    .sub = map_sub,
+    .mul = map_mul,
+    .div = map_div,
+    .affine = map_affine,
+    .channels = map_channels,
+    .lstm = map_lstm,
+    .sum = reduce_sum,
+    .sum_of_squares = reduce_squares,
+    .largest = reduce_largest,
 };
 
-static void quantize8(uint8_t *codes, const float *x, size_t count, float factor, int zero)
-{
+static void quantize8(uint8_t *codes, const float *x, size_t count, float factor, int zero) {
     typedef uint8_t bytes __attribute__((vector_size(LANES)));
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
@@ -273,8 +281,7 @@ static void quantize8(uint8_t *codes, const float *x, size_t count, float factor
     }
 }
 
-static void quantize16(int16_t *codes, const float *x, size_t count, float factor)
-{
+static void quantize16(int16_t *codes, const float *x, size_t count, float factor) {
     typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {

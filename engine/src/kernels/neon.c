@@ -7,14 +7,16 @@
 #include "functions.h"
 
 /* 64 bytes, of 4 rows each. */
-typedef struct { int8x16_t of[4]; } bytes64;
+typedef struct {
+    int8x16_t of[4];
+} bytes64;
 
-INLINE bytes64 values_at(const sv_matrix *matrix, size_t step, int nibbles)
-{
+INLINE bytes64 values_at(const sv_matrix *matrix, size_t step, int nibbles) {
     const int8_t *values = matrix->values;
     bytes64 all;
     if (!nibbles) {
-        for (int i = 0; i < 4; i++) all.of[i] = vld1q_s8(values + step * SV_STEP + 16 * i);
+        for (int i = 0; i < 4; i++)
+            all.of[i] = vld1q_s8(values + step * SV_STEP + 16 * i);
         return all;
     }
     int8x16_t table = vld1q_s8(matrix->table.of8);
@@ -26,8 +28,7 @@ INLINE bytes64 values_at(const sv_matrix *matrix, size_t step, int nibbles)
     return all;
 }
 
-INLINE int8x16_t four_bytes(const void *x)
-{
+INLINE int8x16_t four_bytes(const void *x) {
     int32_t four;
     memcpy(&four, x, 4);
     return vreinterpretq_s8_s32(vdupq_n_s32(four));
@@ -35,46 +36,48 @@ INLINE int8x16_t four_bytes(const void *x)
 
 /* The codes that the rows 4 i to 4 i + 3 of a slice take. */
 INLINE int8x16_t codes_at(const sv_matrix *matrix, size_t step, const int8_t *x, int8x16x4_t window, int i,
-                          sv_layout layout)
-{
-    if (layout == SV_STEPS_DENSE) return four_bytes(x);
-    if (layout == SV_STEPS_BLOCK) return vqtbl4q_s8(window, vreinterpretq_u8_s8(four_bytes(matrix->picks + step * 4)));
+                          sv_layout layout) {
+    if (layout == SV_STEPS_DENSE)
+        return four_bytes(x);
+    if (layout == SV_STEPS_BLOCK)
+        return vqtbl4q_s8(window, vreinterpretq_u8_s8(four_bytes(matrix->picks + step * 4)));
     return vqtbl4q_s8(window, vld1q_u8(matrix->picks + step * SV_STEP + 16 * i));
 }
 
 /* Two products of no more than 127 by 127 fit 16 bits. */
-INLINE int32x4_t add_products(int32x4_t sum, int8x16_t codes, int8x16_t values)
-{
+INLINE int32x4_t add_products(int32x4_t sum, int8x16_t codes, int8x16_t values) {
     int16x8_t low = vmull_s8(vget_low_s8(codes), vget_low_s8(values)), high = vmull_high_s8(codes, values);
     return vpadalq_s16(sum, vpaddq_s16(low, high));
 }
 
 /* The products of one slice at COUNT positions. */
-#define POSITIONS(COUNT)                                                                                           \
-    int32x4_t sums[COUNT][4];                                                                                      \
-    size_t first = matrix->begin[slice], end = matrix->begin[slice + 1];                                           \
-    for (int i = 0; i < 4 * COUNT; i++) sums[i / 4][i % 4] = vdupq_n_s32(0);                                       \
-    for (size_t step = first; step < end; step++) {                                                                \
-        bytes64 values = values_at(matrix, step, nibbles);                                                         \
-        const int8_t *from = (const int8_t *)x + (layout == SV_STEPS_DENSE ? 4 * (step - first) : matrix->windows[step]); \
-        for (int q = 0; q < COUNT; q++) {                                                                          \
-            const int8_t *at = from + q * x_stride;                                                                \
-            int8x16x4_t window = {{{0}}};                                                                          \
-            if (layout != SV_STEPS_DENSE)                                                                          \
-                for (int i = 0; i < 4; i++) window.val[i] = vld1q_s8(at + 16 * i);                                 \
-            for (int i = 0; i < 4; i++)                                                                            \
-                sums[q][i] = add_products(sums[q][i], codes_at(matrix, step, at, window, i, layout), values.of[i]); \
-        }                                                                                                          \
-    }                                                                                                              \
-    for (int q = 0; q < COUNT; q++)                                                                                \
-        for (int i = 0; i < 4; i++) {                                                                              \
-            float32x4_t scales = vmulq_n_f32(vld1q_f32(matrix->scales + slice * SV_SLICE + 4 * i), scale);         \
-            vst1q_f32(products + q * SV_BAND + 4 * i, vmulq_f32(vcvtq_f32_s32(sums[q][i]), scales));               \
+#define POSITIONS(COUNT)                                                                                               \
+    int32x4_t sums[COUNT][4];                                                                                          \
+    size_t first = matrix->begin[slice], end = matrix->begin[slice + 1];                                               \
+    for (int i = 0; i < 4 * COUNT; i++)                                                                                \
+        sums[i / 4][i % 4] = vdupq_n_s32(0);                                                                           \
+    for (size_t step = first; step < end; step++) {                                                                    \
+        bytes64 values = values_at(matrix, step, nibbles);                                                             \
+        const int8_t *from                                                                                             \
+            = (const int8_t *)x + (layout == SV_STEPS_DENSE ? 4 * (step - first) : matrix->windows[step]);             \
+        for (int q = 0; q < COUNT; q++) {                                                                              \
+            const int8_t *at = from + q * x_stride;                                                                    \
+            int8x16x4_t window = {{{0}}};                                                                              \
+            if (layout != SV_STEPS_DENSE)                                                                              \
+                for (int i = 0; i < 4; i++)                                                                            \
+                    window.val[i] = vld1q_s8(at + 16 * i);                                                             \
+            for (int i = 0; i < 4; i++)                                                                                \
+                sums[q][i] = add_products(sums[q][i], codes_at(matrix, step, at, window, i, layout), values.of[i]);    \
+        }                                                                                                              \
+    }                                                                                                                  \
+    for (int q = 0; q < COUNT; q++)                                                                                    \
+        for (int i = 0; i < 4; i++) {                                                                                  \
+            float32x4_t scales = vmulq_n_f32(vld1q_f32(matrix->scales + slice * SV_SLICE + 4 * i), scale);             \
+            vst1q_f32(products + q * SV_BAND + 4 * i, vmulq_f32(vcvtq_f32_s32(sums[q][i]), scales));                   \
         }
 
 INLINE void positions8(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,
-                       float *products, sv_layout layout, int nibbles, int count)
-{
+                       float *products, sv_layout layout, int nibbles, int count) {
     if (count == 1) {
         POSITIONS(1)
     } else {

@@ -5,8 +5,7 @@ typedef void positions_of(const sv_matrix *matrix, uint32_t slice, const void *x
 
 INLINE void steps_of(positions_of *run, const sv_matrix *matrix, const void *vector, size_t size, float scale,
                      size_t positions, size_t x_stride, const float *bias, int add, float *y, size_t y_stride,
-                     sv_layout layout, int nibbles)
-{
+                     sv_layout layout, int nibbles) {
     float products[4 * SV_BAND];
     for (uint32_t band = 0; band < matrix->rows; band += SV_BAND) {
         uint32_t rows = matrix->rows - band < SV_BAND ? matrix->rows - band : SV_BAND;
@@ -30,19 +29,30 @@ INLINE void steps_of(positions_of *run, const sv_matrix *matrix, const void *vec
 }
 
 /* Defines NAME for codes, or floats, of `size` bytes at FROM; NIBBLES: whether there are values of 4 bits. */
-#define STEPS(NAME, POSITIONS, FROM, SIZE, NIBBLES)                                                                \
-    static void NAME(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,          \
-                     const float *bias, int add, float *y, size_t y_stride) {                                      \
-        const void *x = vector->FROM;                                                                              \
-        float scale = vector->scale;                                                                               \
-        switch (2 * matrix->layout + ((NIBBLES) && matrix->nibbles)) {                                             \
-        case 2 * SV_STEPS_DENSE: AS(POSITIONS, SIZE, SV_STEPS_DENSE, 0); break;                                    \
-        case 2 * SV_STEPS_DENSE + 1: AS(POSITIONS, SIZE, SV_STEPS_DENSE, NIBBLES); break;                          \
-        case 2 * SV_STEPS_BLOCK: AS(POSITIONS, SIZE, SV_STEPS_BLOCK, 0); break;                                    \
-        case 2 * SV_STEPS_BLOCK + 1: AS(POSITIONS, SIZE, SV_STEPS_BLOCK, NIBBLES); break;                          \
-        case 2 * SV_STEPS_SPARSE: AS(POSITIONS, SIZE, SV_STEPS_SPARSE, 0); break;                                  \
-        default: AS(POSITIONS, SIZE, SV_STEPS_SPARSE, NIBBLES);                                                    \
-        }                                                                                                          \
+#define STEPS(NAME, POSITIONS, FROM, SIZE, NIBBLES)                                                                    \
+    static void NAME(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,              \
+                     const float *bias, int add, float *y, size_t y_stride) {                                          \
+        const void *x = vector->FROM;                                                                                  \
+        float scale = vector->scale;                                                                                   \
+        switch (2 * matrix->layout + ((NIBBLES) && matrix->nibbles)) {                                                 \
+        case 2 * SV_STEPS_DENSE:                                                                                       \
+            AS(POSITIONS, SIZE, SV_STEPS_DENSE, 0);                                                                    \
+            break;                                                                                                     \
+        case 2 * SV_STEPS_DENSE + 1:                                                                                   \
+            AS(POSITIONS, SIZE, SV_STEPS_DENSE, NIBBLES);                                                              \
+            break;                                                                                                     \
+        case 2 * SV_STEPS_BLOCK:                                                                                       \
+            AS(POSITIONS, SIZE, SV_STEPS_BLOCK, 0);                                                                    \
+            break;                                                                                                     \
+        case 2 * SV_STEPS_BLOCK + 1:                                                                                   \
+            AS(POSITIONS, SIZE, SV_STEPS_BLOCK, NIBBLES);                                                              \
+            break;                                                                                                     \
+        case 2 * SV_STEPS_SPARSE:                                                                                      \
+            AS(POSITIONS, SIZE, SV_STEPS_SPARSE, 0);                                                                   \
+            break;                                                                                                     \
+        default:                                                                                                       \
+            AS(POSITIONS, SIZE, SV_STEPS_SPARSE, NIBBLES);                                                             \
+        }                                                                                                              \
     }
-#define AS(POSITIONS, SIZE, LAYOUT, NIBBLES)                                                                       \
+#define AS(POSITIONS, SIZE, LAYOUT, NIBBLES)                                                                           \
     steps_of(POSITIONS, matrix, x, SIZE, scale, positions, x_stride, bias, add, y, y_stride, LAYOUT, NIBBLES)
