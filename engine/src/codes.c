@@ -60,9 +60,13 @@ static const char *read_all(sv_tensor *tensor, uint8_t **classes, const uint8_t 
     uint8_t flags = bytes[0];
     if (flags > (TRANSPOSED | NEIGHBOURS | HAS_CLASSES))
         return "flags of coded symbols that are known";
-    tensor->codes8 = wide ? NULL : malloc(elements);
+    if (tensor->found && (wide || size > elements / 8 || elements > UINT32_MAX)) {
+        free(tensor->found); /* more than a bit of each element: too many are not 0 */
+        tensor->found = NULL;
+    }
+    tensor->codes8 = wide || tensor->found ? NULL : malloc(elements);
     tensor->codes16 = wide ? malloc(elements * sizeof *tensor->codes16) : NULL;
-    if (!tensor->codes8 && !tensor->codes16)
+    if (!tensor->codes8 && !tensor->codes16 && !tensor->found)
         return SV_MEMORY;
 
     uint32_t low = low_bits(count);
@@ -72,7 +76,8 @@ static const char *read_all(sv_tensor *tensor, uint8_t **classes, const uint8_t 
                           .transposed = flags & TRANSPOSED,
                           .alphabet = count < 2 ? 1 : 2 + ((count - 2) >> low),
                           .to8 = tensor->codes8,
-                          .to16 = tensor->codes16};
+                          .to16 = tensor->codes16,
+                          .found = tensor->found};
     if (symbols.transposed)
         symbols.rows = symbols.columns, symbols.columns = outer;
     for (uint32_t s = 1; flags & NEIGHBOURS && s < symbols.alphabet; s++) {

@@ -20,13 +20,21 @@ typedef struct {
     size_t size;
 } sv_entry;
 
+/* The codes that are not 0 and the elements that have them, as they come. */
+typedef struct {
+    uint32_t *elements;
+    uint8_t *codes;
+    size_t count, room;
+} sv_found;
+
 /* Its elements in C order: `floats`, or else table[code], times scale of the element's index along `axis`. */
 typedef struct {
     const sv_entry *entry;
     float *floats;
     uint8_t *codes8; /* of a table of up to 256 values */
     uint16_t *codes16;
-    float *table; /* [entry->values], table[0] = 0; of levels: whole numbers, 2 largest + 1 of them */
+    sv_found *found; /* instead of either: all others are 0 */
+    float *table;    /* [entry->values], table[0] = 0; of levels: whole numbers, 2 largest + 1 of them */
     uint32_t table_size;
     float *scales; /* [entry->scales], levels only */
 } sv_tensor;
@@ -83,6 +91,10 @@ sv_status sv_read(sv_file *file, const void *bytes, size_t size, sv_pool *pool, 
 /* Unpacks a tensor; sv_forget frees it again. On failure nothing is kept. */
 sv_status sv_unpack(sv_tensor *tensor, const sv_entry *entry, sv_failure *failure);
 void sv_forget(sv_tensor *tensor);
-float sv_element(const sv_tensor *tensor, size_t index);
+float sv_element(const sv_tensor *tensor, size_t index); /* not of what is `found` */
+
+/* The same, but of a codebook that is nearly all zeros only those elements are found that are not: most of the memory
+ * that opening takes would go to the zeros. */
+sv_status sv_unpack_sparsely(sv_tensor *tensor, const sv_entry *entry, sv_failure *failure);
 
 #endif

@@ -1,5 +1,5 @@
-/* How a matrix is packed: its nonzeros are listed, made whole numbers if they are to be, and laid out for the kernels.
- */
+/* How a matrix is packed: band by band its nonzeros are listed, made whole numbers if they are to be, and laid out for
+ * the kernels. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,37 +22,46 @@ static uint32_t scale_of(const sv_tensor *tensor, size_t element) {
     return (uint32_t)(element / stride % entry->shape[entry->axis]);
 }
 
+static size_t element_of(const sv_weights *weights, uint32_t row, uint32_t column) {
+    return weights->row_offsets ? weights->row_offsets[row] + weights->column_offsets[column]
+                                : (size_t)row * weights->columns + column;
+}
+
 /* Whether each row has the levels of a single scale, as far as 8 bits hold them. */
 static int has_levels(const sv_weights *weights) {
     const sv_tensor *tensor = weights->tensor;
     if (tensor->floats || !tensor->scales || tensor->entry->largest > 127)
         return 0;
     for (uint32_t r = 0; r < weights->rows; r++) {
-        uint32_t first = scale_of(tensor, weights->row_offsets[r] + weights->column_offsets[0]);
+        uint32_t first = scale_of(tensor, element_of(weights, r, 0));
         for (uint32_t c = 1; c < weights->columns; c++)
-            if (scale_of(tensor, weights->row_offsets[r] + weights->column_offsets[c]) != first)
+            if (scale_of(tensor, element_of(weights, r, c)) != first)
                 return 0;
     }
     return 1;
 }
 
-static sv_status list_nonzeros(sv_nonzeros *list, const sv_weights *weights, int levels, sv_failure *failure) {
-    const sv_tensor *tensor = weights->tensor;
-    size_t elements = (size_t)weights->rows * weights->columns, count = 0;
-    *list = (sv_nonzeros){.rows = weights->rows, .columns = weights->columns};
-    if (elements < SIZE_MAX / 8) {
-        list->begin = calloc((size_t)weights->rows + 1, sizeof *list->begin);
-        list->scale = calloc((size_t)weights->rows + 1, sizeof *list->scale);
-        list->column = malloc((elements + 1) * sizeof *list->column);
-        list->value = malloc((elements + 1) * sizeof *list->value);
+/* Of the rows of a band, with room for so many nonzeros. */
+static int make_list(sv_nonzeros *list, const sv_weights *weights, uint32_t rows, size_t count) {
+    *list = (sv_nonzeros){.rows = rows, .columns = weights->columns};
+    if (count < SIZE_MAX / 8) {
+        list->begin = calloc((size_t)rows + 2, sizeof *list->begin);
+        list->scale = calloc((size_t)rows + 1, sizeof *list->scale);
+        list->column = malloc((count + 1) * sizeof *list->column);
+        list->value = malloc((count + 1) * sizeof *list->value);
     }
-    if (!list->begin || !list->scale || !list->column || !list->value)
-        return sv_fail(failure, SV_NO_MEMORY, "no memory to pack %s", tensor->entry->name);
-    for (uint32_t r = 0; r < weights->rows; r++) {
-        size_t row = weights->row_offsets[r];
+    return list->begin && list->scale && list->column && list->value;
+}
+
+static int list_all(sv_nonzeros *list, const sv_weights *weights, uint32_t first, uint32_t rows, int levels) {
+    const sv_tensor *tensor = weights->tensor;
+    size_t count = 0;
+    if (!make_list(list, weights, rows, (size_t)rows * weights->columns))
+        return 0;
+    for (uint32_t r = 0; r < rows; r++) {
         list->begin[r] = (uint32_t)count;
         for (uint32_t c = 0; c < weights->columns; c++) {
-            size_t element = row + weights->column_offsets[c];
+            size_t element = element_of(weights, first + r, c);
             float value = tensor->floats ? tensor->floats[element]
                 : tensor->codes8         ? tensor->table[tensor->codes8[element]]
                                          : tensor->table[tensor->codes16[element]];
@@ -62,10 +71,48 @@ static sv_status list_nonzeros(sv_nonzeros *list, const sv_weights *weights, int
             list->value[count++] = levels ? value : sv_element(tensor, element);
         }
         if (levels)
-            list->scale[r] = tensor->scales[scale_of(tensor, row + weights->column_offsets[0])];
+            list->scale[r] = tensor->scales[scale_of(tensor, element_of(weights, first + r, 0))];
     }
-    list->begin[weights->rows] = (uint32_t)count;
-    return SV_OK;
+    list->begin[rows] = (uint32_t)count;
+    return 1;
+}
+
+static int rising(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The row within a band of a number that was found; UINT32_MAX: it is 0 after all, or not of the band. */
+static uint32_t row_of(const sv_weights *weights, uint32_t first, uint32_t rows, size_t number) {
+    const sv_found *found = weights->tensor->found;
+    uint32_t row = found->elements[number] / weights->columns;
+    return row - first < rows && weights->tensor->table[found->codes[number]] != 0.0f ? row - first : UINT32_MAX;
+}
+
+/* Lists the elements that were found, row after row; a row is sorted by columns while its codes lie below them. */
+static int list_found(sv_nonzeros *list, const sv_weights *weights, uint32_t first, uint32_t rows) {
+    const sv_found *found = weights->tensor->found;
+    size_t count = 0;
+    for (size_t i = 0; i < found->count; i++)
+        count += row_of(weights, first, rows, i) != UINT32_MAX;
+    if (!make_list(list, weights, rows, count))
+        return 0;
+    uint32_t *ends = list->begin + 1, row; /* of the rows before, until all are listed */
+    for (size_t i = 0; i < found->count; i++)
+        if ((row = row_of(weights, first, rows, i)) != UINT32_MAX)
+            ends[1 + row]++;
+    for (uint32_t r = 0; r < rows; r++)
+        ends[r + 1] += ends[r];
+    for (size_t i = 0; i < found->count; i++)
+        if ((row = row_of(weights, first, rows, i)) != UINT32_MAX)
+            list->column[ends[row]++] = found->elements[i] % weights->columns << 8 | found->codes[i];
+    for (uint32_t r = 0; r < rows; r++)
+        qsort(list->column + list->begin[r], list->begin[r + 1] - list->begin[r], sizeof *list->column, rising);
+    for (size_t i = 0; i < count; i++) {
+        list->value[i] = weights->tensor->table[list->column[i] & 255];
+        list->column[i] >>= 8;
+    }
+    return 1;
 }
 
 static float largest_of(const float *value, size_t count) {
@@ -122,32 +169,43 @@ static void round_values(sv_nonzeros *list, const sv_tensor *tensor, int most) {
     list->begin[list->rows] = kept;
 }
 
+/* The rows of a band; NULL: no memory. */
+static sv_matrix *pack_band(const sv_weights *weights, uint32_t first, int levels, sv_machine machine, sv_pool *pool) {
+    uint32_t rows = weights->rows - first < SV_BAND ? weights->rows - first : SV_BAND;
+    sv_nonzeros list = {0};
+    sv_matrix *made = sv_take(pool, 1, sizeof *made);
+    int done = made
+        && (weights->tensor->found ? list_found(&list, weights, first, rows)
+                                   : list_all(&list, weights, first, rows, levels));
+    if (done) {
+        made->rows = rows;
+        made->columns = weights->columns;
+        if (machine.precision != SV_FLOAT32 && !levels)
+            round_values(&list, weights->tensor, machine.precision == SV_INT16 ? 32767 : 127);
+        done = sv_lay_steps(made, &list, machine.precision, sv_kernels_for(machine), pool);
+    }
+    forget(&list);
+    return done ? made : NULL;
+}
+
 sv_status sv_pack(const sv_matrix **matrix, const sv_weights *weights, sv_machine machine, sv_pool *pool,
                   sv_failure *failure) {
     const char *name = weights->tensor->entry->name;
-    size_t before = pool->bytes;
-    sv_nonzeros list;
-    sv_matrix *made = sv_take(pool, 1, sizeof *made);
+    const sv_matrix *top = NULL, **end = &top;
     *matrix = NULL;
-    if (!made)
-        return sv_fail(failure, SV_NO_MEMORY, "no memory to pack %s", name);
     if (machine.precision != SV_FLOAT32 && weights->columns > UINT16_MAX)
         return sv_fail(failure, SV_UNSUPPORTED, "%s: %u columns are too many for whole numbers; at most %u, or float32",
                        name, weights->columns, (unsigned)UINT16_MAX);
-    made->rows = weights->rows;
-    made->columns = weights->columns;
     int levels = machine.precision != SV_FLOAT32 && has_levels(weights);
-    sv_status status = list_nonzeros(&list, weights, levels, failure);
-    if (status == SV_OK) {
-        if (machine.precision != SV_FLOAT32 && !levels)
-            round_values(&list, weights->tensor, machine.precision == SV_INT16 ? 32767 : 127);
-        if (!sv_lay_steps(made, &list, machine.precision, sv_kernels_for(machine), pool))
-            status = sv_fail(failure, SV_NO_MEMORY, "no memory to pack %s", name);
+    for (uint32_t first = 0; first < weights->rows; first += SV_BAND) {
+        sv_matrix *band = pack_band(weights, first, levels, machine, pool);
+        if (!band)
+            return sv_fail(failure, SV_NO_MEMORY, "no memory to pack %s", name);
+        *end = band;
+        end = &band->below;
     }
-    forget(&list);
-    made->bytes = pool->bytes - before;
-    *matrix = status == SV_OK ? made : NULL;
-    return status;
+    *matrix = top;
+    return SV_OK;
 }
 
 size_t sv_codes_bytes(size_t count) { return count > (SIZE_MAX - SV_BEYOND) / 2 ? SIZE_MAX : 2 * count + SV_BEYOND; }
@@ -178,7 +236,6 @@ void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machin
 
 void sv_multiply(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride, const float *bias,
                  int add, float *y, size_t y_stride) {
-    matrix->multiply(matrix, vector, positions, x_stride, bias, add, y, y_stride);
+    for (uint32_t row = 0; matrix; row += matrix->rows, matrix = matrix->below)
+        matrix->multiply(matrix, vector, positions, x_stride, bias ? bias + row : NULL, add, y + row, y_stride);
 }
-
-size_t sv_matrix_bytes(const sv_matrix *matrix) { return matrix->bytes; }

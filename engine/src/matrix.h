@@ -5,12 +5,15 @@
 #include "file.h"
 
 /* Which elements of a tensor make a matrix: that of row r and column c is element
- * row_offsets[r] + column_offsets[c] of it. So any convolution is a matrix over what lies under its kernel. */
+ * row_offsets[r] + column_offsets[c] of it. So any convolution is a matrix over what lies under its kernel. Without
+ * offsets the tensor is the matrix. */
 typedef struct {
-    const sv_tensor *tensor;
+    const sv_tensor *tensor; /* only where there are no offsets may its elements be `found` */
     uint32_t rows, columns;
     const size_t *row_offsets, *column_offsets;
 } sv_weights;
+
+#define SV_MOST_FOUND (1 << 24) /* columns of a matrix whose elements are `found` */
 
 /* A matrix packed for the instructions in use; what is inside is the business of matrix.c and kernels/. */
 typedef struct sv_matrix sv_matrix;
@@ -43,7 +46,5 @@ void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machin
  * x_stride counts values of `vector`. The last position ends within its count. */
 void sv_multiply(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride, const float *bias,
                  int add, float *y, size_t y_stride);
-
-size_t sv_matrix_bytes(const sv_matrix *matrix);
 
 #endif

@@ -123,9 +123,10 @@ sv_vector sv_row(const sv_task *task, const sv_work *work, size_t t, size_t from
 sv_status sv_take_matrix(sv_builder *builder, const sv_tensor *tensor, uint32_t rows, uint32_t columns,
                          const size_t *row_offsets, const size_t *column_offsets, const sv_matrix **matrix) {
     sv_weights weights = {tensor, rows, columns, row_offsets, column_offsets};
+    size_t before = builder->pool->bytes;
     if (sv_pack(matrix, &weights, builder->plan->machine, builder->pool, builder->failure))
         return builder->failure->status;
-    builder->plan->weight_bytes += sv_matrix_bytes(*matrix);
+    builder->plan->weight_bytes += builder->pool->bytes - before;
     return SV_OK;
 }
 
@@ -135,19 +136,10 @@ sv_status sv_take_layer(sv_builder *builder, const sv_task *task, uint32_t role,
     sv_tensor tensor;
     if (entry->axes != 2 || entry->shape[0] != rows || entry->shape[1] != columns)
         return sv_misfit(builder, task, "expected %.60s of %u rows and %u columns", entry->name, rows, columns);
-    size_t *row_offsets = malloc(rows * sizeof *row_offsets),
-           *column_offsets = malloc(columns * sizeof *column_offsets);
-    if (!row_offsets || !column_offsets)
-        sv_no_memory(builder);
-    else if (!sv_unpack(&tensor, entry, builder->failure)) {
-        for (size_t r = 0; r < rows; r++)
-            row_offsets[r] = r * columns;
-        for (size_t c = 0; c < columns; c++)
-            column_offsets[c] = c;
-        sv_take_matrix(builder, &tensor, rows, columns, row_offsets, column_offsets, matrix);
-        sv_forget(&tensor);
-    }
-    free(row_offsets);
-    free(column_offsets);
+    if (columns > SV_MOST_FOUND ? sv_unpack(&tensor, entry, builder->failure)
+                                : sv_unpack_sparsely(&tensor, entry, builder->failure))
+        return builder->failure->status;
+    sv_take_matrix(builder, &tensor, rows, columns, NULL, NULL, matrix);
+    sv_forget(&tensor);
     return builder->failure->status;
 }

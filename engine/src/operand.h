@@ -38,7 +38,7 @@ void sv_make_operand(const sv_task *task, const sv_work *work); /* if the task i
 /* Row t, from an element on. */
 sv_vector sv_row(const sv_task *task, const sv_work *work, size_t t, size_t from);
 
-/* Packs a matrix of a tensor. */
+/* Packs a matrix of a tensor: see sv_weights. */
 sv_status sv_take_matrix(sv_builder *builder, const sv_tensor *tensor, uint32_t rows, uint32_t columns,
                          const size_t *row_offsets, const size_t *column_offsets, const sv_matrix **matrix);
 

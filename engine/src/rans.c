@@ -123,7 +123,24 @@ static inline void advance(lane *l, const sv_symbols *of) {
         l->row_class = of->classes[l->row]; /* behind those of the rows lie those of the columns */
 }
 
-static int run_lanes(const decoder *lent) {
+/* `about`: so many there may be at first. */
+static int note(sv_found *found, size_t element, uint32_t code, size_t about) {
+    if (found->count == found->room) {
+        size_t room = 2 * found->room + about;
+        uint32_t *elements = realloc(found->elements, room * sizeof *elements);
+        found->elements = elements ? elements : found->elements;
+        uint8_t *codes = elements ? realloc(found->codes, room) : NULL;
+        if (!codes)
+            return 0;
+        found->codes = codes;
+        found->room = room;
+    }
+    found->elements[found->count] = (uint32_t)element;
+    found->codes[found->count++] = (uint8_t)code;
+    return 1;
+}
+
+static const char *run_lanes(const decoder *lent) {
     const decoder d = *lent; /* copies, which no symbol that is written can change */
     const sv_symbols of = *d.symbols;
     const uint8_t *column_classes = of.classes ? of.classes + of.rows : NULL, *words = d.words;
@@ -134,15 +151,17 @@ static int run_lanes(const decoder *lent) {
             uint32_t symbol = decode(&d, &of, l, column_classes, &words);
             if (of.to8)
                 of.to8[l->to] = (uint8_t)symbol;
-            else
+            else if (of.to16)
                 of.to16[l->to] = (uint16_t)symbol;
+            else if (symbol && !note(of.found, l->to, symbol, 256 + d.steps * d.lane_count / 16))
+                return SV_MEMORY;
             advance(l, &of);
         }
     }
     int ended = words == d.end;
     for (uint32_t i = 0; i < d.lane_count; i++)
         ended &= d.lanes[i].state == LOWEST;
-    return ended;
+    return ended ? NULL : "coded symbols that end where they should";
 }
 
 /* ---- the stream ------------------------------------------------------------------------------------------ */
@@ -181,7 +200,7 @@ static const char *read_all(decoder *d, const uint8_t *bytes, size_t size, size_
     *used = (size_t)end;
     d->end = bytes + end;
     d->words = d->end - 2 * (size_t)words;
-    return run_lanes(d) ? NULL : "coded symbols that end where they should";
+    return run_lanes(d);
 }
 
 const char *sv_read_symbols(const sv_symbols *symbols, const uint8_t *bytes, size_t size, size_t *used) {

@@ -2,8 +2,7 @@
 #ifndef SV_RANS_H
 #define SV_RANS_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "file.h"
 
 #define SV_ALPHABET 257       /* symbols, at most */
 #define SV_LONGEST_LANE 65536 /* symbols of a lane, at most */
@@ -15,8 +14,9 @@ typedef struct {
     uint32_t alphabet;
     uint8_t kinds[SV_ALPHABET]; /* 0 to 2, of each symbol */
     int transposed;             /* whether they are written column after column */
-    uint8_t *to8;               /* where they go, [rows columns]: here, if they are below 256, or there */
-    uint16_t *to16;
+    uint8_t *to8;               /* where they go, [rows columns]: here, if they are below 256, */
+    uint16_t *to16;             /* or there, */
+    sv_found *found;            /* or here, if they are not 0 */
 } sv_symbols;
 
 /* Reads the symbols at the beginning of so many bytes; `used` is how many they took. NULL, or what was expected;

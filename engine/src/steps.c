@@ -1,6 +1,6 @@
-/* Matrices in steps: each gives 16 rows 4 products of 8 bits, 2 of 16 bits or 1 of floats. A step sees a window of
- * the columns and picks from it, for each row (sparse) or for all rows together (block), or takes the next columns
- * (dense). What costs least is chosen. */
+/* Bands of matrices in steps: each gives 16 rows 4 products of 8 bits, 2 of 16 bits or 1 of floats. A step sees a
+ * window of the columns and picks from it, for each row (sparse) or for all rows together (block), or takes the next
+ * columns (dense). What costs least is chosen. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,7 +135,7 @@ static void write_steps(writer *to, uint32_t *begin, sv_layout layout, const sv_
         begin[slices] = to->steps;
 }
 
-/* Rows of a band by their number of nonzeros, greatest first: those of a slice should be done at the same time. */
+/* Rows by their number of nonzeros, greatest first: those of a slice should be done at the same time. */
 static int fuller_first(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x < y) - (x > y);
@@ -147,8 +147,7 @@ static uint32_t *order_rows(const sv_nonzeros *list) {
     if (order) {
         for (uint32_t r = 0; r < list->rows; r++)
             keys[r] = (uint64_t)(list->begin[r + 1] - list->begin[r]) << 32 | (UINT32_MAX - r);
-        for (uint32_t band = 0; band < list->rows; band += SV_BAND)
-            qsort(keys + band, list->rows - band < SV_BAND ? list->rows - band : SV_BAND, sizeof *keys, fuller_first);
+        qsort(keys, list->rows, sizeof *keys, fuller_first);
         for (uint32_t i = 0; i < list->rows; i++)
             order[i] = UINT32_MAX - (uint32_t)keys[i];
     }
@@ -226,7 +225,7 @@ static int lay_places(sv_matrix *matrix, const uint32_t *order, sv_pool *pool) {
     if (!places)
         return 0;
     for (uint32_t i = 0; i < matrix->rows; i++)
-        places[order[i]] = (uint16_t)(i % SV_BAND);
+        places[order[i]] = (uint16_t)i;
     matrix->places = places;
     return 1;
 }

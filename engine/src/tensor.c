@@ -175,10 +175,10 @@ static sv_status unpack_levels(reading *r) {
     return found || !largest ? SV_OK : fail(r, SV_BAD_FILE, "a level as large as the largest");
 }
 
-sv_status sv_unpack(sv_tensor *tensor, const sv_entry *entry, sv_failure *failure) {
+static sv_status unpack(sv_tensor *tensor, sv_failure *failure) {
+    const sv_entry *entry = tensor->entry;
     reading r = {tensor, entry->bytes, entry->size, failure};
     sv_status status;
-    *tensor = (sv_tensor){.entry = entry};
     if (entry->form == SV_SPARSE)
         status = unpack_sparse(&r);
     else if (entry->form == SV_CODEBOOK)
@@ -192,10 +192,27 @@ sv_status sv_unpack(sv_tensor *tensor, const sv_entry *entry, sv_failure *failur
     return status;
 }
 
+sv_status sv_unpack(sv_tensor *tensor, const sv_entry *entry, sv_failure *failure) {
+    *tensor = (sv_tensor){.entry = entry};
+    return unpack(tensor, failure);
+}
+
+sv_status sv_unpack_sparsely(sv_tensor *tensor, const sv_entry *entry, sv_failure *failure) {
+    *tensor = (sv_tensor){.entry = entry};
+    if (entry->form == SV_CODEBOOK && !(tensor->found = calloc(1, sizeof *tensor->found)))
+        return sv_fail(failure, SV_NO_MEMORY, "%.80s: expected memory", entry->name);
+    return unpack(tensor, failure);
+}
+
 void sv_forget(sv_tensor *tensor) {
     free(tensor->floats);
     free(tensor->codes8);
     free(tensor->codes16);
+    if (tensor->found) {
+        free(tensor->found->elements);
+        free(tensor->found->codes);
+        free(tensor->found);
+    }
     free(tensor->table);
     free(tensor->scales);
     *tensor = (sv_tensor){.entry = NULL};

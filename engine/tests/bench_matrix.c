@@ -1,4 +1,4 @@
-/* What a product costs, layout against layout: four matrices of 4096 x 2048, as if they were the layers of one frame,
+/* What a product costs, layout against layout: sixteen bands of 1024 x 2048, as if they were the layers of one frame,
  * the least of many repetitions. Masks are uniform, or with rows and columns of log-normal scales, as pruned recurrent
  * matrices have them. Arguments: instructions (1 portable, 2 AVX2, 3 AVX-512, 4 NEON), rows, columns, positions,
  * precision (0 int8, 1 int16, 2 float32). */
@@ -12,7 +12,7 @@
 
 #include "../src/kernels/kernels.h"
 
-#define MATRICES 4
+#define MATRICES 16
 
 float sv_element(const sv_tensor *tensor, size_t index) { return tensor->floats[index]; }
 
@@ -79,7 +79,7 @@ static sv_nonzeros drawn(uint32_t rows, uint32_t columns, double density, double
 int main(int argc, char **argv) {
     sv_options options
         = {argc > 5 ? (sv_precision)atoi(argv[5]) : SV_INT8, argc > 1 ? (sv_instructions)atoi(argv[1]) : SV_BEST};
-    uint32_t rows = argc > 2 ? (uint32_t)atoi(argv[2]) : 4096, columns = argc > 3 ? (uint32_t)atoi(argv[3]) : 2048;
+    uint32_t rows = argc > 2 ? (uint32_t)atoi(argv[2]) : 1024, columns = argc > 3 ? (uint32_t)atoi(argv[3]) : 2048;
     size_t positions = argc > 4 ? (size_t)atoi(argv[4]) : 1;
     sv_machine machine = sv_machine_for(&options);
     static const struct {

@@ -55,12 +55,7 @@ static int multiply(const uint32_t *job) {
         tensor.scales = input(4 * (size_t)job[5]);
     float *x = input(4 * (size_t)job[7]), *bias = job[11] ? input(4 * (size_t)rows) : NULL;
     float *y = input(4 * (size_t)job[8] * job[10]);
-    size_t *row_offsets = calloc(rows, sizeof(size_t)), *column_offsets = calloc(columns, sizeof(size_t));
-    for (uint32_t r = 0; r < rows; r++)
-        row_offsets[r] = (size_t)r * columns;
-    for (uint32_t c = 0; c < columns; c++)
-        column_offsets[c] = c;
-    sv_weights weights = {&tensor, rows, columns, row_offsets, column_offsets};
+    sv_weights weights = {&tensor, rows, columns, NULL, NULL};
     sv_pool pool = {0};
     sv_failure failure = {0};
     const sv_matrix *matrix;
@@ -84,8 +79,6 @@ static int multiply(const uint32_t *job) {
     free(x);
     free(bias);
     free(y);
-    free(row_offsets);
-    free(column_offsets);
     return 0;
 }
 

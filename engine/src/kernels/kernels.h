@@ -5,7 +5,7 @@
 #include "../vector.h"
 
 #define SV_SLICE 16   /* rows that are multiplied side by side */
-#define SV_BAND 1024  /* rows among which the packed order may differ from that of y */
+#define SV_BAND 1024  /* rows, at most, that are packed together: what they take at the time is small */
 #define SV_STEP 64    /* bytes of the values of one step: 4, 2 or 1 for each row of a slice */
 #define SV_BEYOND 256 /* bytes that may be read past the last code */
 
@@ -20,13 +20,14 @@ typedef enum {
 typedef void sv_product(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
                         const float *bias, int add, float *y, size_t y_stride);
 
+/* Up to SV_BAND rows, and those below them. */
 struct sv_matrix {
+    const sv_matrix *below;
     uint32_t rows, columns;
-    size_t bytes;
     sv_product *multiply;
     sv_layout layout;
     int nibbles;             /* 4-bit codes of `table`, else values */
-    const uint16_t *places;  /* of each row its place among those of its band, as packed; NULL: in order */
+    const uint16_t *places;  /* of each row its place, as packed; NULL: in order */
     const float *scales;     /* whole numbers only, for each row as packed, up to a full slice */
     const int32_t *sums;     /* of 8 bits: the code of 0 times the sum of the row, likewise */
     const uint32_t *begin;   /* of each slice its first step; and the end */

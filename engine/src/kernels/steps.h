@@ -1,4 +1,4 @@
-/* Products of matrices in steps, by bands of rows, for one kind of instructions. The file that includes this has its
+/* Products of the rows of a band in steps, for one kind of instructions. The file that includes this has its
  * NAME_positions, which writes a slice's products at 1 or 4 positions, those of the next SV_BAND further on. */
 typedef void positions_of(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,
                           float *products, sv_layout layout, int nibbles, int count);
@@ -7,23 +7,21 @@ INLINE void steps_of(positions_of *run, const sv_matrix *matrix, const void *vec
                      size_t positions, size_t x_stride, const float *bias, int add, float *y, size_t y_stride,
                      sv_layout layout, int nibbles) {
     float products[4 * SV_BAND];
-    for (uint32_t band = 0; band < matrix->rows; band += SV_BAND) {
-        uint32_t rows = matrix->rows - band < SV_BAND ? matrix->rows - band : SV_BAND;
-        for (size_t p = 0, now; p < positions; p += now) {
-            const char *x = (const char *)vector + p * x_stride * size;
-            now = p + 4 <= positions ? 4 : 1;
-            for (uint32_t row = 0; row < rows; row += SV_SLICE)
-                if (now == 4)
-                    run(matrix, (band + row) / SV_SLICE, x, x_stride, scale, products + row, layout, nibbles, 4);
-                else
-                    run(matrix, (band + row) / SV_SLICE, x, 0, scale, products + row, layout, nibbles, 1);
-            for (size_t q = 0; q < now; q++) {
-                const uint16_t *places = matrix->places ? matrix->places + band : NULL;
-                float *to = y + (p + q) * y_stride + band;
-                const float *base = add ? to : bias ? bias + band : NULL, *from = products + q * SV_BAND;
-                for (uint32_t r = 0; r < rows; r++)
-                    to[r] = (base ? base[r] : 0.0f) + from[places ? places[r] : r];
-            }
+    uint32_t rows = matrix->rows;
+    for (size_t p = 0, now; p < positions; p += now) {
+        const char *x = (const char *)vector + p * x_stride * size;
+        now = p + 4 <= positions ? 4 : 1;
+        for (uint32_t row = 0; row < rows; row += SV_SLICE)
+            if (now == 4)
+                run(matrix, row / SV_SLICE, x, x_stride, scale, products + row, layout, nibbles, 4);
+            else
+                run(matrix, row / SV_SLICE, x, 0, scale, products + row, layout, nibbles, 1);
+        for (size_t q = 0; q < now; q++) {
+            const uint16_t *places = matrix->places;
+            float *to = y + (p + q) * y_stride;
+            const float *base = add ? to : bias, *from = products + q * SV_BAND;
+            for (uint32_t r = 0; r < rows; r++)
+                to[r] = (base ? base[r] : 0.0f) + from[places ? places[r] : r];
         }
     }
 }
