@@ -91,8 +91,10 @@ class CompiledSession(AnySession):
         return session
 
     def _stepped(self, sessions: Sequence["EngineSession"], samples: Array) -> Array:
-        rows = zip(sessions, np.ascontiguousarray(samples), strict=True)
-        return np.stack([session.step(row).reshape(self._shape) for session, row in rows])
+        rows = np.ascontiguousarray(samples)
+        if len(rows) == 1:                                       # a stack takes as long as many a frame
+            return sessions[0].step(rows[0]).reshape(1, *self._shape)
+        return np.stack([session.step(row).reshape(self._shape) for session, row in zip(sessions, rows, strict=True)])
 
 
 def open_session(

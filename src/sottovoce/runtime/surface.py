@@ -74,7 +74,7 @@ class AnySession(ABC):
         """
         self._expect_causal("step")
         waveform = self._checked(inputs)
-        samples, before = np.atleast_2d(waveform), self._heard()
+        samples, before = (waveform if waveform.ndim == 2 else waveform[None]), self._heard()
         early = self.delay if self.features and before is None else 0
         if waveform.shape[-1] < early or (waveform.shape[-1] - early) % self.hop:
             more = f" and {early} more" if early else ""
@@ -169,7 +169,7 @@ class AnySession(ABC):
 def _checked(name: str, samples: Array) -> Array:
     """A waveform as float32 [N] or [B, N]."""
     waveform = np.asarray(samples)
-    if not np.issubdtype(waveform.dtype, np.floating):
+    if waveform.dtype.kind != "f":
         raise SottovoceError(f"{name}: expected floating point samples in -1..1, got {waveform.dtype}")
     if waveform.ndim not in (1, 2):
         raise SottovoceError(f"{name}: expected [samples] or [batch, samples], got {list(waveform.shape)}")
