@@ -107,7 +107,7 @@ def _full() -> Results:
 
 
 def _compiled() -> Compiled:
-    return Compiled(enhance.RESULTS / "engine.json")
+    return Compiled(enhance.RESULTS / "engine.json", enhance.RESULTS / "fuzz.json")
 
 
 def _extraction() -> Extraction:
