@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from kernels import AVX2, AVX512, FLOAT32, INT8, INT16, NAMES, NEON, PORTABLE, Floats, Matrix, multiply
 
-KINDS = ("floats", "table2", "table16", "table17", "table256", "table300", "levels", "levels8")
+KINDS = ("floats", "table2", "table16", "few large", "table17", "table256", "table300", "levels", "levels8")
 SHAPES = ((1, 1), (3, 5), (16, 4), (17, 63), (40, 129), (161, 300), (100, 1000), (4096, 128))
 INSTRUCTIONS = pytest.mark.parametrize("instructions", (PORTABLE, AVX2, AVX512, NEON), ids=NAMES.get)
 
@@ -19,9 +19,13 @@ def drawn(kind: str, rows: int, columns: int, density: float, seed: int = 0) -> 
         table = np.concatenate([[0], np.arange(-largest, 0), np.arange(1, largest + 1)]).astype(np.float32)
         scales = rng.uniform(0.01, 1, rows).astype(np.float32)
     else:
-        table = np.concatenate([[0], rng.normal(size=int(kind[5:]) - 1)]).astype(np.float32)
+        size = 16 if kind == "few large" else int(kind[5:])
+        table = np.concatenate([[0], rng.normal(size=size - 1)]).astype(np.float32)
         scales = np.zeros(0, np.float32)
     codes = rng.integers(1, len(table), (rows, columns)) * there
+    if kind == "few large":
+        table[-1] = 50                           # in one row alone
+        codes[1:] %= len(table) - 1
     return Matrix(rows, columns, codes=codes, table=table, scales=scales)
 
 
@@ -39,14 +43,13 @@ def whole(matrix: Matrix, most: int) -> tuple[Floats, Floats]:
     if len(matrix.scales):
         assert matrix.codes is not None
         return matrix.table[matrix.codes], np.broadcast_to(matrix.scales, matrix.rows)
-    if most == 127 and 0 < len(matrix.table) <= 16:
-        largest = np.abs(values).max()
-        steps = [largest / np.float32(n) for n in range(127, 63, -1)]
-        table = matrix.table[np.abs(matrix.table) <= largest]
-        errors = [np.square(table - nearest(table / s).astype(float) * s).sum() if s else 0.0 for s in steps]
-        scales = np.full(matrix.rows, steps[int(np.argmin(errors))])
-    else:
-        scales = np.abs(values).max(axis=1) / np.float32(most)
+    scales = np.abs(values).max(axis=1) / np.float32(most)
+    if most == 127 and 0 < len(matrix.table) <= 16 and values.any():
+        used, counts = np.unique(values, return_counts=True)
+        steps = [np.abs(values).max() / np.float32(n) for n in range(127, 63, -1)]
+        errors = [counts @ np.square(used - nearest(used / s).astype(float) * s) for s in steps]
+        if min(errors) <= 1e-4 * np.square(values.astype(float)).sum():
+            scales = np.full(matrix.rows, steps[int(np.argmin(errors))])
     safe = np.where(scales > 0, scales, 1).astype(np.float32)
     return np.clip(nearest(values / safe[:, None]), -most, most), scales
 
@@ -123,7 +126,7 @@ def test_the_layout_is_that_of_the_zeros(instructions: int) -> None:
     for matrix, layout, nibbles in (
         (drawn("floats", 64, 512, 1), dense, False), (drawn("table16", 64, 512, 1), dense, True),
         (drawn("floats", 64, 512, 0.05), sparse, False), (drawn("levels", 64, 512, 0.05), sparse, True),
-        (in_blocks(64, 512, 0.05), block, True),
+        (in_blocks(64, 512, 0.05), block, True), (drawn("few large", 64, 512, 1), dense, False),
     ):
         assert multiply(matrix, x, INT8, instructions)[1:] == (layout, nibbles)
 
