@@ -25,7 +25,7 @@ def main() -> None:
     while True:
         try:
             job = pickle.load(sys.stdin.buffer)
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):       # the parent has ended, maybe within a job
             return
         try:
             pickle.dump(_answer(job), answers)
