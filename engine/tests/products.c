@@ -82,76 +82,34 @@ static int multiply(const uint32_t *job) {
     return 0;
 }
 
+enum { POWER = 6, GATE, AFFINE = 12, CHANNELS, LSTM, SUM, SUM_OF_SQUARES };
+
 /* job: number of the function in the order of vector.h, instructions, count; then three vectors, and four for lstm. */
 static void compute(const uint32_t *job) {
     sv_options options = {SV_FLOAT32, (sv_instructions)job[1]};
     const sv_functions *f = sv_functions_for(sv_machine_for(&options));
+    void (*const of_one[])(float *, const float *, size_t) = {f->exp, f->log, f->tanh, f->sigmoid, f->elu, f->log1p};
+    void (*const of_two[])(float *, const float *, const float *, size_t) = {f->gate, f->add, f->sub, f->mul, f->div};
+    uint32_t name = job[0];
     size_t n = job[2];
-    float *a = input(4 * n), *b = input(4 * n), *c = input(4 * n), *gates = job[0] == 14 ? input(16 * n) : NULL;
+    float *a = input(4 * n), *b = input(4 * n), *c = input(4 * n), *gates = name == LSTM ? input(16 * n) : NULL;
     float *y = malloc(4 * n + 1);
-    size_t results = n;
-    switch (job[0]) {
-    case 0:
-        f->exp(y, a, n);
-        break;
-    case 1:
-        f->log(y, a, n);
-        break;
-    case 2:
-        f->tanh(y, a, n);
-        break;
-    case 3:
-        f->sigmoid(y, a, n);
-        break;
-    case 4:
-        f->elu(y, a, n);
-        break;
-    case 5:
-        f->log1p(y, a, n);
-        break;
-    case 6:
+    if (name < POWER)
+        of_one[name](y, a, n);
+    else if (name == POWER)
         f->power(y, a, b[0], n);
-        break;
-    case 7:
-        f->gate(y, a, b, n);
-        break;
-    case 8:
-        f->add(y, a, b, n);
-        break;
-    case 9:
-        f->sub(y, a, b, n);
-        break;
-    case 10:
-        f->mul(y, a, b, n);
-        break;
-    case 11:
-        f->div(y, a, b, n);
-        break;
-    case 12:
+    else if (name < AFFINE)
+        of_two[name - GATE](y, a, b, n);
+    else if (name == AFFINE)
         f->affine(y, a, b[0], c[0], n);
-        break;
-    case 13:
+    else if (name == CHANNELS)
         f->channels(y, a, b, c, n, 1);
-        break;
-    case 14:
+    else if (name == LSTM) {
         f->lstm(gates, a, y, n);
-        memcpy(b, a, 4 * n);
-        fwrite(b, 4, n, stdout);
-        break;
-    case 15:
-        y[0] = f->sum(a, n);
-        results = 1;
-        break;
-    case 16:
-        y[0] = f->sum_of_squares(a, b[0], n);
-        results = 1;
-        break;
-    default:
-        y[0] = f->largest(a, n);
-        results = 1;
-        break;
-    }
-    fwrite(y, 4, results, stdout);
+        fwrite(a, 4, n, stdout); /* the cell, in place */
+    } else
+        y[0] = name == SUM ? f->sum(a, n) : name == SUM_OF_SQUARES ? f->sum_of_squares(a, b[0], n) : f->largest(a, n);
+    fwrite(y, 4, name < SUM ? n : 1, stdout);
     free(a);
     free(b);
     free(c);
