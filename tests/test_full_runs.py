@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,6 +197,7 @@ HEARD = """[task]
 name = "acoustic"
 alignments = "../runs/full/alignments"
 least = 20
+share = 0.5
 workers = 0
 speech = {{ path = "{0}", where = {{ split = "train", corpus = "librispeech-train-clean-100" }} }}
 dev = {{ speech = {{ path = "{0}", where = {{ split = "test" }} }}, count = 2 }}
@@ -211,6 +213,7 @@ def acoustic_queue(folder: Path) -> Queue:
     made = Queue(runs, folder / "recipes", folder / "runs" / "full", folder / "results")
     made.recipes.mkdir()
     (made.recipes / "acoustic-task.toml").write_text(HEARD.format(toy.ROOT / "sample" / "speech.jsonl"))
+    shutil.copy(LISTED.recipes / "acoustic-utterances.toml", made.recipes)
     for run in runs:
         text = (LISTED.recipes / f"{run.name}.toml").read_text().replace("../../runs", "../runs")
         for name, value in SMALLER.items():

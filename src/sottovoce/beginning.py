@@ -1,7 +1,6 @@
 """What a run begins with: its model, and whether the recipe fits it."""
 
 import dataclasses
-import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sottovoce.techniques.l0 import L0
 from sottovoce.techniques.sequence import SequenceTraining
 from sottovoce.techniques.share import Share
 from sottovoce.techniques.snapshot import BECOME, restore
+from sottovoce.techniques.tracing import needed
 from sottovoce.techniques.weights import learned, weights
 
 
@@ -87,7 +87,7 @@ def check(recipe: Recipe) -> Iterator[str]:
 def _fits(what: str, model: nn.Module, recipe: Recipe) -> None:
     """Raises RecipeError for a model of another kind of task, another sample rate, or with other symbols or states."""
     task = recipe.task
-    takes, given = len(inspect.signature(model.forward).parameters), len(task.example())
+    takes, given = len(needed(model)), len(task.example())
     if takes != given:
         raise RecipeError(f"{what}: expected one that takes {given} waveforms, as task {task.name}, got {takes}")
     rate = getattr(model.config, "rate", task.sample_rate)

@@ -82,6 +82,22 @@ def test_batches_depend_on_their_number_alone(task: Acoustic, batch: Batch) -> N
     assert sum(len(fixed.inputs[0]) for fixed in task.fixed("dev")) == len({*task.speakers("dev")})
 
 
+def test_a_share_of_the_frames_is_learnt_as_among_the_others(task: Acoustic, batch: Batch) -> None:
+    some = replace(task, share=0.25)
+    (waveform, frames), (states, _) = thinned = next(some.batches(seed=0, start=0))
+    assert torch.equal(waveform, batch.inputs[0]) and frames.shape[1] == -(-batch.targets[0].shape[1] // 4)
+    assert (frames.diff() > 0).all() and (states != NONE).all()
+    assert torch.equal(states, batch.targets[0].gather(1, frames))
+    model = MODELS["hdnn"].module(MODELS["hdnn"].config(states=task.states, hidden=4, layers=2))
+    wanted = model(waveform).gather(1, frames.unsqueeze(-1).expand(-1, -1, task.states))
+    outputs = model(*thinned.inputs)
+    assert torch.allclose(outputs, wanted, atol=1e-5)
+    assert torch.allclose(some.loss(outputs, thinned), task.loss(wanted, thinned))
+    assert some.step_seconds == task.step_seconds / 4
+    with pytest.raises(RecipeError, match=r"^task: expected a share of 1, to learn from whole utterances, got 0\.25$"):
+        some.spans(thinned)
+
+
 def test_a_model_has_the_frames_of_its_batches(task: Acoustic, batch: Batch) -> None:
     model = MODELS["hdnn"].module(MODELS["hdnn"].config(states=task.states, hidden=4, layers=2))
     outputs = model(batch.inputs[0])

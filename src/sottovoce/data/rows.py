@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +69,7 @@ class Joined:
     alignments: Alignments
     rows: Sequence[Row]
     seconds: float                   # of a batch; a longer row is one alone
+    share: float = 1.0               # of the frames of a batch that it is about
 
     def batch(self, seed: int, number: int) -> Batch:
         """Batch `number` of the endless sequence that `seed` starts."""
@@ -75,7 +77,8 @@ class Joined:
         order = np.random.default_rng([seed, 0, epoch])
         lengths = self._seconds * order.uniform(1, 1 + SHAKEN, len(self._seconds))
         first, last = self._places[order.permutation(len(self._places))[place]]
-        return self.of([self.rows[at] for at in np.argsort(lengths, kind="stable")[first:last]])
+        batch = self.of([self.rows[at] for at in np.argsort(lengths, kind="stable")[first:last]])
+        return batch if self.share == 1 else _thinned(batch, self.share, np.random.default_rng([seed, 1, number]))
 
     def in_order(self) -> list[Batch]:
         """All rows, each once, in order of length."""
@@ -128,6 +131,17 @@ class Joined:
     def _places(self) -> list[tuple[int, int]]:
         """First and last place, of rows in order of length, of every batch of an epoch."""
         return cut(np.sort(self._seconds), self.seconds)
+
+
+def _thinned(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
+    """A batch of some of the frames alone, drawn at random of those with states; they are another input [batch, count].
+
+    Frames that are beside each other say nearly the same: a step learns more of fewer frames of more speakers.
+    """
+    states, spans = batch.targets
+    drawn = np.argsort(rng.random(states.shape) + (states.numpy() == NONE))[:, : ceil(share * states.shape[1])]
+    frames = torch.from_numpy(np.sort(drawn))
+    return Batch((*batch.inputs, frames), (states.gather(1, frames), spans))
 
 
 def _lengthened(states: Integers, frames: int) -> Integers:

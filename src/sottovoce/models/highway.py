@@ -39,6 +39,7 @@ class Dnn(nn.Module):
     """Log probabilities [batch, frames, states] of a waveform [batch, samples] at 16 kHz, 100 frames a second.
 
     It takes 80 samples or more, for less than half a hop is no frame. The frames beyond both ends are as the mean.
+    With the numbers of some frames [batch, count] it gives theirs alone, as it would among the others.
     """
 
     def __init__(self, config: AcousticConfig) -> None:
@@ -51,8 +52,9 @@ class Dnn(nn.Module):
         self.output = nn.Linear(config.hidden, config.states)
         _spread(self, config.spread)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        h = torch.sigmoid(self.enter(self.norm(self.fbank(waveform))))
+    def forward(self, waveform: Tensor, frames: Tensor | None = None) -> Tensor:
+        heard = self.norm(self.fbank(waveform))
+        h = torch.sigmoid(self.enter(heard) if frames is None else self.enter(heard, frames))
         for layer in self.hidden:
             h = self.onwards(layer, h)
         return torch.log_softmax(self.output(h).float(), -1)

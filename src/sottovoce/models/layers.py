@@ -65,15 +65,20 @@ class TimeConv(nn.Conv1d):
 class AroundConv(nn.Conv1d):
     """Convolution along time [B, T, I] -> [B, T, O] that is centred on its frame, zeros before and after all frames.
 
-    `after` is how many frames to come it sees; the kernel is odd.
+    `after` is how many frames to come it sees; the kernel is odd. With the numbers of some frames [B, count] it gives
+    their values alone.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
         self.after = kernel // 2
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+    def forward(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
+        if frames is None:
+            return super().forward(x.transpose(1, 2)).transpose(1, 2)
+        windows = F.pad(x, (0, 0, self.after, self.after)).unfold(1, 2 * self.after + 1, 1)      # [B, T, I, kernel]
+        seen = windows[torch.arange(len(x), device=x.device).unsqueeze(1), frames]
+        return F.linear(seen.flatten(2), self.weight.flatten(1), self.bias)
 
 
 class DepthConv(nn.Conv1d):

@@ -57,6 +57,7 @@ class Acoustic:
     least: int = 100                                     # frames of a senone that is a state of its own
     row_seconds: float = 60.0                            # of one speaker that are joined; a longer clip is alone
     seconds: float = 60.0                                # of speech in a batch, with its padding
+    share: float = 1.0                                   # of its frames that are learnt from, drawn at random
     workers: int = 1                                     # processes that make batches
     dev: Evaluation | None = None                        # scored after every stage
     test: Evaluation | None = None                       # scored at the end
@@ -71,6 +72,8 @@ class Acoustic:
             raise ValueError(f"least must be at least 1, got {self.least}")
         if not (self.seconds > 0 and self.row_seconds > 0):
             raise ValueError(f"seconds and row_seconds must be above 0, got {self.seconds} and {self.row_seconds}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, got {self.share}")
         check_loading(self.workers)
 
     @property
@@ -116,11 +119,12 @@ class Acoustic:
     @cached_property
     def _training(self) -> Joined:
         pool = self.pools["speech"]
-        return Joined(pool, self.aligned, rows_of(pool, {*self.aligned.clips}, self.row_seconds), self.seconds)
+        rows = rows_of(pool, {*self.aligned.clips}, self.row_seconds)
+        return Joined(pool, self.aligned, rows, self.seconds, self.share)
 
     @property
     def step_seconds(self) -> float:
-        return self.seconds
+        return self.seconds * self.share
 
     def batches(self, seed: int, start: int, stride: int = 1) -> Iterator[Batch]:
         return numbered_batches(partial(self._training.batch, seed), start=start, stride=stride, workers=self.workers)
@@ -135,7 +139,9 @@ class Acoustic:
         return divergence[batch.targets[0] != NONE].mean()
 
     def spans(self, batch: Batch) -> list[Span]:
-        """The utterances of a batch that are aligned."""
+        """The utterances of a batch that are aligned. Raises RecipeError where batches are of frames here and there."""
+        if self.share < 1:
+            raise RecipeError(f"task: expected a share of 1, to learn from whole utterances, got {self.share}")
         return self._training.spans(batch)
 
     def alternatives(self, beam: float, lattice_beam: float) -> "LatticeDecoder":

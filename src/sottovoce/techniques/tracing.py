@@ -1,8 +1,17 @@
 """A model as a sequence of modules and functions: the one rule of what counts as a single step."""
 
+import inspect
+from typing import Any
+
 from torch import fx, nn
 
 from sottovoce.techniques.inputs import InputForm
+
+
+def needed(model: nn.Module) -> list[str]:
+    """What a model is called with; what has None for a default it can do without."""
+    return [name for name, argument in inspect.signature(model.forward).parameters.items()
+            if argument.default is not None]
 
 
 class Tracer(fx.Tracer):
@@ -10,3 +19,13 @@ class Tracer(fx.Tracer):
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return all(isinstance(child, InputForm) for child in module.children()) or super().is_leaf_module(module, name)
+
+    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        """The steps of a model that is given nothing it can do without."""
+        spared = inspect.signature(root.forward).parameters.keys() - needed(root)
+        graph = super().trace(root, {**(concrete_args or {}), **dict.fromkeys(spared)} or None)
+        for node in [node for node in graph.nodes if node.op == "placeholder" and node.args]:
+            for check in [*node.users]:              # that it is None
+                graph.erase_node(check)
+            graph.erase_node(node)
+        return graph
