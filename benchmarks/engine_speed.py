@@ -1,10 +1,10 @@
 """How fast the engine runs compressed models, beside onnxruntime: python benchmarks/engine_speed.py [NAME=FILE ...]
 
-Writes benchmarks/results/engine.json: of the compressed models of the full-size runs, of the shipped ones and of those
+Writes benchmarks/results/engine.json: of compressed models of the full-size runs, of the shipped ones and of those
 named, the time of a frame on one thread, hot and with caches that were emptied before every frame; the memory of the C
-program that `sottovoce export c` makes; how fast weights are read; and what multiplying in 8 bits does to speech. An
-LSTM that is not trained stands in for the large one until that is. RESULTS.md and the tables of the documents follow. A
-few minutes on a machine that does nothing else; what is in the file, of the same model, is not measured again.
+program that `sottovoce export c` makes; how fast weights are read; and what multiplying in 8 bits does to speech.
+RESULTS.md and the tables of the documents follow. A few minutes on a machine that does nothing else; what is in the
+file, of the same model and engine, is not measured again.
 """
 
 import json
@@ -20,15 +20,12 @@ import numpy as np
 from full import pages
 
 from sottovoce import zoo
-from sottovoce.artefact import Artefact
-from sottovoce.artefact.file import load, save
-from sottovoce.artefact.stored import Codebook, Stored
+from sottovoce.artefact.file import load
 from sottovoce.bench import CLOCK, FRAMES, WALKED, alone, one_thread, resident, times
 from sottovoce.bench import memory as process_memory
 from sottovoce.export.c import save_c
 from sottovoce.files import write_text
 from sottovoce.metrics.speech import measure
-from sottovoce.packing import pack
 from sottovoce.proof import environment
 from sottovoce.recipe import read_recipe
 from sottovoce.run import Run
@@ -37,8 +34,7 @@ from sottovoce.runtime.engine import CompiledSession
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "engine.json"
-LISTED = ("gcrn-c1", "gcrn-ipkd", "lstm-c1", "tcnn-c1", "fdnn-c1")           # of the full-size runs
-STAND_IN = "lstm, 95 % zeros, not trained"
+LISTED = ("gcrn-forty", "gcrn-c1", "lstm-c1", "tcnn-c1", "fdnn-c1")          # of the full-size runs
 COMPILED = ("compiled int8", "compiled int16", "compiled float32")
 ONNX = ("onnxruntime int8", "onnxruntime float32")
 INSTRUCTIONS = ("portable", "avx2", "avx512", "neon")
@@ -48,37 +44,11 @@ MIXTURES = 20
 METRICS = ("pesq_wb", "stoi")
 
 
-def chosen(arguments: list[str], folder: Path) -> dict[str, Path]:
-    """Where the models are to be, by name; a run whose file is shipped is not another model."""
-    models = {f"{name}, shipped": path for name, path in zoo.shipped().items()}
-    shipped = {path.read_bytes() for path in models.values()}
-    runs = {name: ROOT / "runs" / "full" / name / "model.sotto" for name in LISTED}
-    if not runs["lstm-c1"].is_file():
-        models[STAND_IN] = folder / "lstm.sotto"
-        save(stand_in(), models[STAND_IN])
-    models |= {name: path for name, path in runs.items() if not (path.is_file() and path.read_bytes() in shipped)}
+def chosen(arguments: list[str]) -> dict[str, Path]:
+    """Where the models are to be, by the names of their runs; those that are shipped are here without a run."""
+    models = {name: ROOT / "runs" / "full" / name / "model.sotto" for name in LISTED}
+    models |= {load(path).meta["name"]: path for path in zoo.shipped().values()}
     return models | {name: Path(path) for name, _, path in (argument.partition("=") for argument in arguments)}
-
-
-def stand_in() -> Artefact:
-    """The LSTM 4 x 1024 with the 5 % of its weights that are largest, each as one of 15 values."""
-    import torch
-
-    from sottovoce.models import build
-
-    torch.manual_seed(0)
-    artefact = pack(build("lstm"), {"sample_rate": 16_000})
-    tensors: dict[str, Stored] = {}
-    for name, stored in artefact.tensors.items():
-        values = stored.to_array()
-        if values.ndim < 2:
-            tensors[name] = stored
-            continue
-        kept = np.abs(values) >= np.quantile(np.abs(values), 0.95)
-        table = np.quantile(values[kept], np.linspace(0, 1, 15)).astype(np.float32)
-        nearest = np.searchsorted((table[1:] + table[:-1]) / 2, values)
-        tensors[name] = Codebook(np.where(kept, 1 + nearest, 0).astype(np.uint8), np.append(np.float32(0), table))
-    return Artefact(artefact.graph, tensors, artefact.meta)
 
 
 def instructions_here(model: Path) -> list[str]:
@@ -163,8 +133,10 @@ def main(arguments: list[str]) -> None:
     asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     stored = json.loads(RESULT.read_text())["models"] if RESULT.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch, one_thread():
-        objects, models = compiled_objects(Path(scratch)), chosen(arguments, Path(scratch))
-        digests = {name: sha256(path.read_bytes()).hexdigest() for name, path in models.items() if path.is_file()}
+        objects, models = compiled_objects(Path(scratch)), chosen(arguments)
+        engine = b"".join(path.read_bytes() for path in sorted((ROOT / "engine" / "src").rglob("*.[ch]")))
+        digests = {name: sha256(engine + path.read_bytes()).hexdigest() for name, path in models.items()
+                   if path.is_file()}
         found = {name: stored[name] for name in digests if stored.get(name, {}).get("sha256") == digests[name]}
         result = {
             "command": "python benchmarks/engine_speed.py", "environment": environment(), "rounds": ROUNDS,
@@ -177,7 +149,7 @@ def main(arguments: list[str]) -> None:
             found[name] = {"sha256": digests[name], "commit": asked.stdout.strip(), **speed(models[name]),
                            "c_process": memory, "load": os.getloadavg()[0]}
             write_text(RESULT, json.dumps(result, indent=1) + "\n")
-        for name in [name for name in found if name != STAND_IN]:
+        for name in found:
             if "quality" not in found[name]:
                 found[name]["quality"] = quality(models[name])
                 write_text(RESULT, json.dumps(result, indent=1) + "\n")

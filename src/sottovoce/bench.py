@@ -116,6 +116,8 @@ def _rounds(session: AnySession, seconds: float) -> Callable[[Callable[[], objec
         session = session.given(*[_noise(2 * session.sample_rate)] * (len(session.inputs) - 1))
     if not session.causal:
         return _whole(lambda: session.run(samples), len(samples) // session.hop)
+    if session.features:
+        session.step(_noise(session.delay + session.hop))        # the first takes so many samples more
     hops = _noise(FRAMES * session.hop).reshape(FRAMES, session.hop)
     return lambda before: [_seconds(partial(session.step, hop), before) for hop in hops]
 
