@@ -16,11 +16,16 @@ KEYS = {"microseconds", "microseconds_10", "microseconds_90", "real_time_factor"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("causal", [True, False])
-def test_every_kind_is_timed_or_says_why_not(causal: bool, sottovoce: Callable, model: Path, tmp_path: Path) -> None:
-    if not causal:
-        model = tmp_path / "extractor.sotto"             # which has no form in ONNX
-        save(pack(toy.built("wase", toy.MODEL_SETTINGS["wase"][0]), {"sample_rate": 8000}), model)
+@pytest.mark.parametrize(("name", "settings", "rate", "causal"), [
+    ("lstm", toy.MODEL_SETTINGS["lstm"][0], 16000, True),
+    ("wase", toy.MODEL_SETTINGS["wase"][0], 8000, False),            # these have no form in ONNX
+    ("conformer", {**toy.STREAMING_SETTINGS[1], "causal": True}, 16000, True),
+], ids=["lstm", "wase", "conformer"])
+def test_every_kind_is_timed_or_says_why_not(
+    name: str, settings: dict[str, object], rate: int, causal: bool, sottovoce: Callable, tmp_path: Path,
+) -> None:
+    model = tmp_path / f"{name}.sotto"
+    save(pack(toy.built(name, settings), {"sample_rate": rate}), model)
     outcome = sottovoce("bench", model, "--rounds", 1, "--seconds", 0.2, "--json")
     assert (outcome.status, outcome.err) == (0, "")
     told = json.loads(outcome.out)
