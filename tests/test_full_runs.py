@@ -338,6 +338,8 @@ def test_a_page_shows_what_there_is_and_says_what_is_missing(made: Queue) -> Non
     assert "| C1 (work 2) | 82.12, 79.19 |" in page
     paper = 4 * child["dense_parameters"] / child["paper_bytes"]
     assert f"| GCRN, C1 (work 2) | 34 | {paper:.1f} |" in results.beside("c1")
+    assert [row for row in results.beside("sixty").splitlines() if "fewer zeros" in row] \
+        == [row for row in results.beside("c1", "sixty").splitlines() if "LSTM, fewer zeros" in row]
 
 
 def result(times: float, **changes: float) -> dict[str, object]:

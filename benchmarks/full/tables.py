@@ -167,15 +167,16 @@ class Results:
         return markdown(head, rows)
 
     def beside(self, *variants: str) -> str:
-        """A row for every model and variant: what was published, what we measured."""
+        """A row for every model and variant that it has: what was published, what we measured."""
         head = ("times smaller", "published", "paper-style", "on disk", "bytes on disk",
                 *(f"{TITLES[metric]}, to uncompressed" for metric in METRICS[:3]))
         rows = []
         for model, title in MODELS.items():
-            for variant in variants:
+            titles = compressed(model)
+            for variant in [variant for variant in variants if variant in titles]:
                 name = f"{model}-{variant}"
                 result, printed = self.get(name), _number(self.published.get(name, {}).get("times"), 0)
-                row = [f"{title}, {VARIANTS[variant]}", printed]
+                row = [f"{title}, {titles[variant]}", printed]
                 if result is None:
                     rows.append([*row, MISSING])
                     continue

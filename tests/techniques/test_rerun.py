@@ -74,12 +74,29 @@ class InPlace(Small):
         return early.mul_(2) + late
 
 
+class Picks(Small):
+    """Can do without one of its inputs."""
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        x = self.first(x)
+        return self.second(x if rows is None else x[rows])
+
+
+class Scales(Small):
+    """Can do without one of its inputs, which is not None when it is left out."""
+
+    def forward(self, x: Tensor, times: float = 2.0) -> Tensor:
+        return times * self.second(self.first(x))
+
+
 MODELS: dict[str, tuple[Callable[[], nn.Module], str]] = {       # name -> model, why it is run whole
     "stacked lstm": (lambda: toy.built("lstm", {"hidden": 8, "layers": 3}), ""),
     "skips": (Skips, ""),
     "shares": (Shares, ""),
     "recurrent": (Recurrent, ""),
     "branches": (Branches, "cannot be traced"),
+    "picks": (Picks, ""),
+    "scales": (Scales, "cannot be traced: takes other inputs"),
     "in place": (InPlace, "changes values in place"),
     "two voices": (lambda: toy.built("wase", toy.MODEL_SETTINGS["wase"][0]), ""),
 }

@@ -23,9 +23,10 @@ class Tracer(fx.Tracer):
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         """The steps of a model that is given nothing it can do without."""
         spared = inspect.signature(root.forward).parameters.keys() - needed(root)
-        graph = super().trace(root, {**(concrete_args or {}), **dict.fromkeys(spared)} or None)
-        for node in [node for node in graph.nodes if node.op == "placeholder" and node.args]:
-            for check in [*node.users]:              # that it is None
-                graph.erase_node(check)
-            graph.erase_node(node)
+        graph = super().trace(root, dict.fromkeys(spared) or concrete_args)
+        for node in [node for node in graph.nodes if node.op == "placeholder"]:
+            if str(node.target).rpartition("_")[0] in spared:        # numbered, and of no use but to a check
+                for check in [*node.users]:
+                    graph.erase_node(check)
+                graph.erase_node(node)
         return graph
