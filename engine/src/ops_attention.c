@@ -13,27 +13,8 @@ typedef struct {
     uint32_t channels, heads, sinusoids;
     size_t codes;           /* bytes that the codes of a distance take */
     const float *distances; /* with chunks: what each comes to, from 1 - chunk to before + chunk - 1 */
-    size_t values;          /* with chunks: where among the states those of the frames before begin */
+    size_t values;          /* with chunks: where among the states those that were kept begin */
 } attention;
-
-/* Frames one after the other, `before` of which are in the past. */
-typedef struct {
-    const float *past_keys, *past_values, *keys, *values;
-    size_t before;
-} sequence;
-
-static float dot(const float *a, const float *b, size_t count) {
-    float sums[8] = {0}, sum = 0;
-    size_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        for (size_t j = 0; j < 8; j++)
-            sums[j] += a[i + j] * b[i + j];
-    for (; i < count; i++)
-        sum += a[i] * b[i];
-    for (size_t j = 0; j < 8; j++)
-        sum += sums[j];
-    return sum;
-}
 
 /* How far a frame sees, of so many. */
 static size_t within(uint32_t limit, size_t frames) { return limit < frames ? limit : frames - 1; }
@@ -53,79 +34,68 @@ static void make_distances(const attention *own, sv_machine machine, float *dist
     }
 }
 
-static const float *at(const float *past, const float *present, size_t before, size_t s, size_t channels) {
-    return s < before ? past + s * channels : present + (s - before) * channels;
-}
-
-/* What one frame takes of `count` frames from `first` on; `distance` is that of the first, the next ones lie before it.
- * The scratch has room for two frames and for scores. */
-static void attend(const attention *own, const sv_functions *f, const float *query, const sequence *of, size_t first,
-                   size_t count, const float *distance, float *scratch, float *y) {
+/* What one frame takes of `count` frames; `distance` is that of the first, the next ones lie before it. The scratch has
+ * room for two frames and for scores. */
+static void attend(const attention *own, const sv_functions *f, const float *query, const float *keys,
+                   const float *values, size_t count, const float *distance, float *scratch, float *y) {
     size_t channels = own->channels, size = channels / own->heads;
     float *content = scratch, *positional = content + channels, *scores = positional + channels;
-    float scale = 1 / sqrtf((float)size);
     f->add(content, query, own->content_bias, channels);
     f->add(positional, query, own->position_bias, channels);
     for (size_t c = 0; c < channels; c += size) {
         float highest = -INFINITY;
-        for (size_t s = 0; s < count; s++) {
-            const float *key = at(of->past_keys, of->keys, of->before, first + s, channels);
-            float score
-                = scale * (dot(content + c, key + c, size) + dot(positional + c, distance - s * channels + c, size));
-            scores[s] = score;
-            highest = score > highest ? score : highest;
-        }
+        f->dots(scores, content + c, keys + c, (ptrdiff_t)channels, size, count, 0);
+        f->dots(scores, positional + c, distance + c, -(ptrdiff_t)channels, size, count, 1);
+        f->affine(scores, scores, 1 / sqrtf((float)size), 0, count);
+        for (size_t s = 0; s < count; s++)
+            highest = scores[s] > highest ? scores[s] : highest;
         f->affine(scores, scores, 1, -highest, count);
         f->exp(scores, scores, count);
         f->affine(scores, scores, 1 / f->sum(scores, count), 0, count);
-        memset(y + c, 0, size * sizeof *y);
-        for (size_t s = 0; s < count; s++) {
-            const float *value = at(of->past_values, of->values, of->before, first + s, channels);
-            for (size_t i = 0; i < size; i++)
-                y[c + i] += scores[s] * value[c + i];
-        }
+        f->mix(y + c, scores, values + c, channels, size, count);
     }
 }
 
-/* Puts the last frames of a block behind those before them. */
-static void keep(const sv_work *work, float *past, const float *present, size_t before, size_t frames,
-                 size_t channels) {
-    size_t here = frames < before ? frames : before;
-    memmove(past, past + here * channels, (before - here) * channels * sizeof *past);
-    memcpy(past + (before - here) * channels, present + (frames - here) * channels, here * channels * sizeof *past);
-    if (!isfinite(work->plan->functions->sum(present, frames * channels)))
-        *work->sound = 0;
+/* Each frame lies in a ring of `room` frames, and once more in a second one behind it, so that the last `room` frames
+ * lie one after the other, whichever they are. */
+static void keep(float *ring, const float *frames, size_t count, size_t room, size_t first, size_t channels) {
+    for (size_t i = 0; i < count; i++) {
+        float *place = ring + (first + i) % room * channels;
+        memcpy(place, frames + i * channels, channels * sizeof *frames);
+        memcpy(place + room * channels, frames + i * channels, channels * sizeof *frames);
+    }
 }
 
 /* Each chunk sees itself and as many frames before it as there have been. */
 static void run_chunks(const sv_task *task, const sv_work *work) {
     const attention *own = task->own;
-    const float *query = sv_data(work, task->inputs[0]);
-    float *y = sv_data(work, task->value), *past_keys = work->states + task->state;
-    float *past_values = work->states + own->values;
+    const sv_functions *f = work->plan->functions;
+    const float *query = sv_data(work, task->inputs[0]), *key = sv_data(work, task->inputs[1]);
+    const float *value = sv_data(work, task->inputs[2]);
+    float *y = sv_data(work, task->value), *keys = work->states + task->state, *values = work->states + own->values;
     sv_clock clock = work->plan->values[task->value].clock;
     size_t channels = own->channels, frames = sv_frames(work, clock);
-    size_t chunk = task->attributes->chunk, before = task->attributes->before;
+    size_t chunk = task->attributes->chunk, before = task->attributes->before, room = before + chunk;
     uint64_t position = sv_position(work, clock);
-    sequence of = {past_keys, past_values, sv_data(work, task->inputs[1]), sv_data(work, task->inputs[2]), before};
     for (size_t start = 0; start < frames; start += chunk) {
-        size_t size = chunk < frames - start ? chunk : frames - start;
+        size_t size = chunk < frames - start ? chunk : frames - start, at = start * channels;
         size_t known = position + start < before ? (size_t)(position + start) : before;
+        size_t place = (size_t)((position + start) % room), first = (place + room - known) % room * channels;
+        keep(keys, key + at, size, room, place, channels);
+        keep(values, value + at, size, room, place, channels);
         for (size_t t = 0; t < size; t++)
-            attend(own, work->plan->functions, query + (start + t) * channels, &of, before + start - known,
-                   known + size, own->distances + (known + t + chunk - 1) * channels, sv_room(work, task->scratch),
-                   y + (start + t) * channels);
+            attend(own, f, query + at + t * channels, keys + first, values + first, known + size,
+                   own->distances + (known + t + chunk - 1) * channels, sv_room(work, task->scratch),
+                   y + at + t * channels);
     }
-    if (before && frames) {
-        keep(work, past_keys, of.keys, before, frames, channels);
-        keep(work, past_values, of.values, before, frames, channels);
-    }
+    if (!isfinite(f->sum(key, frames * channels) + f->sum(value, frames * channels)))
+        *work->sound = 0;
 }
 
 static void run_attention(const sv_task *task, const sv_work *work) {
     const attention *own = task->own;
     const float *query = sv_data(work, task->inputs[0]);
-    sequence of = {NULL, NULL, sv_data(work, task->inputs[1]), sv_data(work, task->inputs[2]), 0};
+    const float *keys = sv_data(work, task->inputs[1]), *values = sv_data(work, task->inputs[2]);
     float *y = sv_data(work, task->value);
     size_t channels = own->channels;
     size_t frames = sv_frames(work, work->plan->values[task->value].clock);
@@ -137,8 +107,8 @@ static void run_attention(const sv_task *task, const sv_work *work) {
     make_distances(own, work->plan->machine, distances, sinusoids, before, after);
     for (size_t t = 0; t < frames; t++) {
         size_t first = t > before ? t - before : 0, end = frames - t > after ? t + after + 1 : frames;
-        attend(own, work->plan->functions, query + t * channels, &of, first, end - first,
-               distances + (t + after - first) * channels, scratch, y + t * channels);
+        attend(own, work->plan->functions, query + t * channels, keys + first * channels, values + first * channels,
+               end - first, distances + (t + after - first) * channels, scratch, y + t * channels);
     }
 }
 
@@ -147,8 +117,9 @@ static sv_status take_chunks(sv_builder *builder, sv_task *task, attention *own)
     const sv_attributes *a = task->attributes;
     size_t count = (size_t)a->before + 2 * (size_t)a->chunk - 1, channels = own->channels;
     size_t bytes = count * channels * sizeof(float), *held = &builder->plan->weight_bytes;
-    if (sv_take_state(builder, &task->state, a->before * channels)
-        || sv_take_state(builder, &own->values, a->before * channels))
+    uint64_t rings = 2 * ((uint64_t)a->before + a->chunk) * channels;
+    size_t kept = rings < SV_MOST_BYTES ? (size_t)rings : SV_MOST_BYTES;
+    if (sv_take_state(builder, &task->state, kept) || sv_take_state(builder, &own->values, kept))
         return builder->failure->status;
     if ((uint64_t)count * channels * own->sinusoids > MOST_PRODUCTS || *held > SV_MOST_BYTES
         || bytes > SV_MOST_BYTES - *held)

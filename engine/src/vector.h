@@ -1,5 +1,6 @@
-/* Functions of every element, for as many as there are; all may work in place. Compiled for each kind of instructions,
- * and chosen with the matrices' kernels. To within 2e-7 relative, or 1e-7 where the value is smaller than 1. */
+/* Functions of every element, for as many as there are, that may work in place, and of rows. Compiled for each kind of
+ * instructions, and chosen with the matrices' kernels. To within 2e-7 relative, or 1e-7 where the value is smaller
+ * than 1; of sums, relative to the sum of magnitudes. */
 #ifndef SV_VECTOR_H
 #define SV_VECTOR_H
 
@@ -23,6 +24,10 @@ typedef struct {
     /* One step of an LSTM from its four gates' sums [4 size], in the order i, f, g, o: new cell in place, new hidden.
      */
     void (*lstm)(const float *gates, float *cell, float *hidden, size_t size);
+    /* Of `count` rows of `size`, so many floats apart, not in place: their products with `a`, added to y or not, and
+     * their sum by shares. */
+    void (*dots)(float *y, const float *a, const float *rows, ptrdiff_t apart, size_t size, size_t count, int add);
+    void (*mix)(float *y, const float *shares, const float *rows, size_t apart, size_t size, size_t count);
     float (*sum)(const float *x, size_t count);
     float (*sum_of_squares)(const float *x, float centre, size_t count); /* of the distances from `centre` */
     float (*largest)(const float *x, size_t count);                      /* magnitude */

@@ -123,3 +123,12 @@ def compute(name: str, instructions: int, a: Floats, b: Floats | None = None, c:
     job = struct.pack("<14I", 1, FUNCTIONS.index(name), _asked(instructions), len(a), *[0] * 10)
     vectors = [a, zero if b is None else b, zero if c is None else c, *([] if gates is None else [gates])]
     return np.frombuffer(answer(instructions, job + b"".join(v.astype("<f4").tobytes() for v in vectors)), np.float32)
+
+
+def of_rows(instructions: int, rows: Floats, a: Floats, mix: bool = False, backwards: bool = False,
+            add_to: Floats | None = None) -> Floats:
+    """The products of rows [count, size] with a vector [size], or their sum by shares [count]."""
+    count, size = rows.shape
+    job = struct.pack("<14I", 2, mix, _asked(instructions), size, count, backwards, add_to is not None, *[0] * 7)
+    y = np.full(size if mix else count, np.nan, np.float32) if add_to is None else add_to
+    return np.frombuffer(answer(instructions, job + a.tobytes() + rows.tobytes() + y.tobytes()), np.float32)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from kernels import AVX2, AVX512, NAMES, NEON, PORTABLE, Floats, compute
+from kernels import AVX2, AVX512, NAMES, NEON, PORTABLE, Floats, compute, of_rows
 
 INSTRUCTIONS = pytest.mark.parametrize("instructions", (PORTABLE, AVX2, AVX512, NEON), ids=NAMES.get)
 WIDE = np.concatenate([np.linspace(-110, 100, 20001), np.geomspace(1e-45, 3e38, 999), -np.geomspace(1e-45, 3e38, 999),
@@ -83,3 +83,17 @@ def test_a_step_of_an_lstm(size: int, instructions: int) -> None:
     result = compute("lstm", instructions, cell, gates=gates)
     assert np.allclose(result[:size], wanted, rtol=1e-6, atol=5e-7)
     assert np.allclose(result[size:], sigmoid(o) * np.tanh(wanted), rtol=1e-6, atol=5e-7)
+
+
+@INSTRUCTIONS
+@pytest.mark.parametrize("size", (1, 5, 16, 36, 64))
+@pytest.mark.parametrize("count", (1, 2, 65))
+def test_rows(size: int, count: int, instructions: int) -> None:
+    rng = np.random.default_rng(size)
+    rows, a, shares, before = (rng.normal(size=n).astype(np.float32) for n in ((count, size), size, count, count))
+    wide, bound = rows.astype(np.float64), 1e-6 * (np.abs(rows) @ np.abs(a) + np.abs(before))
+    assert (np.abs(of_rows(instructions, rows, a) - wide @ a) <= bound).all()
+    found = of_rows(instructions, rows, a, backwards=True, add_to=before)
+    assert (np.abs(found - (wide[::-1] @ a + before)) <= bound + bound[::-1]).all()
+    found = of_rows(instructions, rows, shares, mix=True)
+    assert (np.abs(found - shares @ wide) <= 1e-6 * (np.abs(shares) @ np.abs(rows))).all()

@@ -199,10 +199,12 @@ static void map_lstm(const float *gates, float *cell, float *hidden, size_t size
 }
 
 INLINE float sum_of_lanes(reals x) {
-    float total = 0;
-    for (int i = 0; i < LANES; i++)
-        total += x[i];
-    return total;
+    typedef float four __attribute__((vector_size(16)));
+    four parts[LANES / 4], total = {0};
+    memcpy(parts, &x, sizeof parts);
+    for (int i = 0; i < LANES / 4; i++)
+        total += parts[i];
+    return (total[0] + total[2]) + (total[1] + total[3]);
 }
 
 static float reduce_sum(const float *x, size_t count) {
@@ -228,6 +230,47 @@ static float reduce_squares(const float *x, float centre, size_t count) {
     for (; i < count; i++)
         total += (x[i] - centre) * (x[i] - centre);
     return total;
+}
+
+/* The last register of a row begins before the row's end by that much; its first lanes have been in the one before. */
+static void map_dots(float *y, const float *a, const float *rows, ptrdiff_t stride, size_t size, size_t count,
+                     int add) {
+    float last[2 * LANES] = {0};
+    size_t whole_ones = size / LANES * LANES, left = size - whole_ones;
+    memcpy(last + LANES - left, a + whole_ones, left * sizeof *last);
+    for (size_t r = 0; r < count; r++, rows += stride) {
+        reals sum = {0};
+        for (size_t i = 0; i < whole_ones; i += LANES)
+            sum = MULTIPLY_ADD(load(a + i), load(rows + i), sum);
+        if (left && whole_ones)
+            sum = MULTIPLY_ADD(load(last), load(rows + size - LANES), sum);
+        else if (left)
+            sum = load_some(a, left) * load_some(rows, left);
+        y[r] = sum_of_lanes(sum) + (add ? y[r] : 0);
+    }
+}
+
+INLINE void mix_lanes(float *y, const float *shares, const float *rows, size_t stride, size_t count, size_t lanes) {
+    reals a = {0}, b = {0};
+    size_t r = 0;
+    for (; r + 2 <= count; r += 2) {
+        a = MULTIPLY_ADD(all(shares[r]), load_some(rows + r * stride, lanes), a);
+        b = MULTIPLY_ADD(all(shares[r + 1]), load_some(rows + (r + 1) * stride, lanes), b);
+    }
+    if (r < count)
+        a = MULTIPLY_ADD(all(shares[r]), load_some(rows + r * stride, lanes), a);
+    store_some(y, a + b, lanes);
+}
+
+/* The last register of a row, again, begins before the row's end by that much, and is computed twice in part. */
+static void map_mix(float *y, const float *shares, const float *rows, size_t stride, size_t size, size_t count) {
+    size_t i = 0;
+    for (; i + LANES <= size; i += LANES)
+        mix_lanes(y + i, shares, rows + i, stride, count, LANES);
+    if (i < size && i)
+        mix_lanes(y + size - LANES, shares, rows + size - LANES, stride, count, LANES);
+    else if (i < size)
+        mix_lanes(y, shares, rows, stride, count, size);
 }
 
 /* Bits of floats without their sign are in the order of the floats, and those of NaN are the greatest. */
@@ -262,6 +305,8 @@ static const sv_functions functions = {
     .affine = map_affine,
     .channels = map_channels,
     .lstm = map_lstm,
+    .dots = map_dots,
+    .mix = map_mix,
     .sum = reduce_sum,
     .sum_of_squares = reduce_squares,
     .largest = reduce_largest,
