@@ -126,14 +126,14 @@ def _of_onnx(artefact: Artefact, session: AnySession, int8: bool, seconds: float
     """Of the model as it was before it was compressed: dense floats, or from these to 8 bits."""
     from sottovoce.export.check import opened
     from sottovoce.export.int8 import in_int8
-    from sottovoce.export.onnx import export_onnx, recognizes
+    from sottovoce.export.onnx import export_onnx
 
     tensors: dict[str, Stored] = {name: Dense(stored.to_array()) for name, stored in artefact.tensors.items()}
     data = export_onnx(Artefact(artefact.graph, tensors, artefact.meta))
     model = opened(data := in_int8(data, INT8, signed=True) if int8 else data)
     first, *others = model.get_inputs()
     outputs = [output.name for output in model.get_outputs()]
-    if recognizes(artefact):
+    if not session.causal:                           # a recognizer of whole utterances
         frames = int(seconds * session.sample_rate) // session.hop
         banks = (4 * _noise(frames * first.shape[2]) - 7).reshape(1, frames, -1)
         given = {first.name: banks, others[0].name: np.array([frames], np.int64)}

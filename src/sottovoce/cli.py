@@ -38,7 +38,7 @@ export_app = typer.Typer(help="Write a model for other runtimes: MODEL FILE.onnx
 app.add_typer(export_app, name="export")
 
 INTERRUPTED = 130                # what typer makes of Ctrl-C, without a word
-Existing = Annotated[Path, typer.Argument(help="a .sotto file")]
+Model = Annotated[str, typer.Argument(help="a .sotto file or a shipped model")]
 Engine = Annotated[EngineName | None, typer.Option(help="what runs the model [compiled where it can]")]
 InPrecision = Annotated[Precision, typer.Option(help="what the compiled engine multiplies in")]
 
@@ -145,15 +145,17 @@ def recipes(folder: Annotated[Path | None, typer.Argument(help="where to look [r
 
 @app.command()
 def inspect(
-    model: Existing,
+    model: Model,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
     """Show what is inside a file, tensor by tensor, what is not compressed and why, and what a frame costs."""
+    from sottovoce import zoo
     from sottovoce.artefact.cost import costs, frame_rate
     from sottovoce.artefact.describe import describe, header_bytes
     from sottovoce.artefact.file import load
 
-    artefact, total = load(model), model.stat().st_size
+    path = zoo.find(model)
+    artefact, total = load(path), path.stat().st_size
     rows, nodes = describe(artefact), costs(artefact)
     if as_json:
         tensors, products = [vars(row) for row in rows], [vars(node) for node in nodes]
@@ -305,21 +307,23 @@ def models() -> None:
 
 @export_app.command("onnx")
 def export_onnx(
-    model: Existing,
+    model: Model,
     output: Annotated[Path, typer.Argument(help="an .onnx file")],
     int8: Annotated[bool, typer.Option("--int8", help="matrix products in 8 bits, of a recognizer")] = False,
 ) -> None:
     """Write an ONNX file with packed weights, in the form of sherpa-onnx's slots.
 
-    An enhancer, one frame at a time, fits gtcrn; a recognizer, with tokens.txt beside it, zipformer_ctc.
+    An enhancer, one frame at a time, fits gtcrn; a recognizer, with tokens.txt beside it, zipformer_ctc. One that
+    streams in chunks fits none, and is for plain onnxruntime.
     """
     try:
         from sottovoce.export.onnx import TOKENS, recognizes, save_onnx
     except ImportError as error:
         raise SottovoceError(f"{error.name} is not installed; exporting needs: pip install 'sottovoce[onnx]'") from None
+    from sottovoce import zoo
     from sottovoce.artefact.file import load
 
-    artefact = load(model)
+    artefact = load(zoo.find(model))
     left = save_onnx(artefact, output, int8)
     terminal.say(f"{output}: {output.stat().st_size} bytes")
     if recognizes(artefact):
@@ -330,7 +334,7 @@ def export_onnx(
 
 @export_app.command("c")
 def export_c(
-    model: Annotated[str, typer.Argument(help="a .sotto file or a shipped model")],
+    model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="a new folder")],
 ) -> None:
     """Write C sources that need nothing else: the model, the engine, and a program that filters a WAV file."""
@@ -345,7 +349,7 @@ def export_c(
 
 @app.command()
 def bench(
-    model: Annotated[str, typer.Argument(help="a .sotto file or a shipped model")],
+    model: Model,
     seconds: Annotated[float, typer.Option(min=0.1, help="of noise, of a model that runs on whole waveforms")] = 4.0,
     rounds: Annotated[int, typer.Option(min=1, help="in which everything runs once")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,

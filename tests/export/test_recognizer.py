@@ -21,9 +21,9 @@ from sottovoce.artefact import Artefact
 from sottovoce.artefact.graph import FEATURES, OPS, Graph, Node
 from sottovoce.artefact.stored import Dense
 from sottovoce.errors import SottovoceError
-from sottovoce.export.check import check, loud_and_soft, utterances_of_onnx
+from sottovoce.export.check import check, loud_and_soft, steps_of_onnx, utterances_of_onnx
 from sottovoce.export.onnx import export_onnx, save_onnx
-from sottovoce.export.operations import OF_UTTERANCES
+from sottovoce.export.operations import OF_CHUNKS, OF_UTTERANCES
 from sottovoce.export.recognizer import FILTER_BANKS, recognizer
 from sottovoce.packing import pack
 from sottovoce.runtime import Session
@@ -103,7 +103,7 @@ CONFORMERS = [{"layers": 2, "channels": 16, "heads": 2, "middle": 24, "images": 
 def test_every_operation_of_utterances_has_a_case() -> None:
     from test_operations import CASES as OF_SINGLE_FRAMES
 
-    assert OF_UTTERANCES.keys() <= {op for op, *_ in (*CASES.values(), *OF_SINGLE_FRAMES.values())}
+    assert OF_CHUNKS.keys() <= OF_UTTERANCES.keys() <= {op for op, *_ in (*CASES.values(), *OF_SINGLE_FRAMES.values())}
 
 
 @pytest.mark.parametrize("case", [*CASES, *range(len(CONFORMERS))])
@@ -120,9 +120,30 @@ def test_an_utterance_in_a_batch_is_heard_as_alone(case: str | int) -> None:
     check(data, artefact)
 
 
-def test_attention_in_chunks_is_left_to_the_engine() -> None:
-    with pytest.raises(SottovoceError, match=r"over whole utterances, got chunks of 3 frames \(blocks_0"):
-        export_onnx(conformer({**CONFORMERS[0], "chunk": 3, "left": 4}))
+@pytest.mark.parametrize("chunk, left, more", [
+    (1, 5, {}), (3, 4, {}), (4, 0, {}), (2, 40, {}), (3, 2, {"layers": 1, "kernel": 1}),
+])
+def test_chunk_after_chunk_is_heard_as_the_whole(chunk: int, left: int, more: dict[str, Any]) -> None:
+    artefact = conformer({**CONFORMERS[0], "causal": True, "chunk": chunk, "left": left, **more})
+    model, data = recognizer(artefact), export_onnx(artefact)
+    banks = loud_and_soft(16 * model.chunk, 80)
+    chunks = np.array([*steps_of_onnx(data, banks.reshape(16, 1, model.chunk, 80))])
+    assert chunks.shape == (16, 1, chunk, len(SYMBOLS))
+    np.testing.assert_allclose(chunks.reshape(16 * chunk, -1), model.run(banks), atol=1e-4)
+    check(data, artefact)
+    check(export_onnx(artefact, int8=True), artefact, tolerance=0.1)
+
+
+def test_chunks_have_a_state_that_goes_in_and_comes_out() -> None:
+    settings = {**CONFORMERS[0], "layers": 1, "causal": True, "chunk": 3, "left": 4}
+    model = onnx.load_from_string(export_onnx(conformer(settings)))
+    first, *states = ([(port.name, [axis.dim_value for axis in port.type.tensor_type.shape.dim]) for port in side]
+                      for side in (model.graph.input, model.graph.output))
+    assert first[0] == ("x", [1, 12, 80]) and states[0][0] == ("log_probs", [1, 3, len(SYMBOLS)])
+    assert [(f"{name}_out", shape) for name, shape in first[1:]] == states[0][1:]
+    assert {name.rpartition("/")[2]: shape for name, shape in first[1:] if "attention" in name} \
+        == {"keys": [1, 4, 16], "values": [1, 4, 16], "heard": [1]}
+    assert {prop.key: prop.value for prop in model.metadata_props}["model_type"] == "chunks"
 
 
 def test_the_form_is_that_of_the_slot() -> None:
@@ -205,6 +226,15 @@ def spoil_padding(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.op_type == "Less":
             node.op_type = "GreaterOrEqual"
+
+
+def test_check_refuses_chunks_that_forget() -> None:
+    artefact = conformer({**CONFORMERS[0], "causal": True, "chunk": 3, "left": 4})
+    model = onnx.load_from_string(export_onnx(artefact))
+    (heard,) = (node for node in model.graph.node if node.output == ["/blocks_1_attention_attention/heard_out"])
+    heard.input[0] = "/blocks_1_attention_attention/heard"
+    with pytest.raises(SottovoceError, match="chunk 1 is"):
+        check(model.SerializeToString(), artefact)
 
 
 @pytest.mark.parametrize("spoil, message", [

@@ -1,6 +1,6 @@
 """What an ONNX file must pass before it is written: it is read again, run, and compared with its artefact."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -31,7 +31,7 @@ def check(data: bytes, artefact: Artefact, tolerance: float = TOLERANCE) -> None
     model = onnx.load_from_string(data)
     onnx.checker.check_model(model)
     props = {prop.key: prop.value for prop in model.metadata_props}
-    required, compare = (RECOGNIZER, compare_utterances) if recognizes(artefact) else (ENHANCER, compare_frames)
+    required = RECOGNIZER if recognizes(artefact) else ENHANCER
     missing = [key for key in required if not props.get(key)]
     if missing:
         raise SottovoceError(f"ONNX file: metadata must have {', '.join(missing)}")
@@ -41,6 +41,9 @@ def check(data: bytes, artefact: Artefact, tolerance: float = TOLERANCE) -> None
             f"ONNX file: IR version at most {NEWEST_IR} and opset at most {NEWEST_OPSET} wanted, "
             f"got {model.ir_version} and {opset}"
         )
+    compare = compare_frames
+    if recognizes(artefact):
+        compare = compare_chunks if recognizer(artefact).chunk else compare_utterances
     compare(data, artefact, tolerance)
 
 
@@ -67,6 +70,18 @@ def compare_utterances(data: bytes, artefact: Artefact, tolerance: float) -> Non
             raise SottovoceError(f"ONNX file: utterance {number} is {error:.2g} away from the artefact's")
 
 
+def compare_chunks(data: bytes, artefact: Artefact, tolerance: float) -> None:
+    """Raise SottovoceError unless onnxruntime makes of chunks, one by one, what the artefact does of all of them."""
+    model = recognizer(artefact)
+    banks = loud_and_soft(FRAMES * model.chunk, model.first.attributes["bins"])
+    wanted = np.split(model.run(banks), FRAMES)
+    ours = steps_of_onnx(data, banks.reshape(FRAMES, 1, model.chunk, -1))
+    for number, (one, other) in enumerate(zip(ours, wanted, strict=True)):
+        error = float(np.abs(one[0] - other).max())
+        if not error <= tolerance * np.abs(other).max():
+            raise SottovoceError(f"ONNX file: chunk {number} is {error:.2g} away from the artefact's")
+
+
 def noise_bursts(shape: Shape) -> Array:
     """Frames [FRAMES, *shape] of noise from a seed, one in the middle silent."""
     frames = np.random.default_rng(0).standard_normal((FRAMES, *shape)).astype(np.float32)
@@ -82,13 +97,19 @@ def loud_and_soft(frames: int, bins: int) -> Array:
 
 def frames_of_onnx(data: bytes, frames: Array) -> Iterator[Array]:
     """What onnxruntime makes of each of the frames [T, ...], with the state carried on from zeros."""
+    for enhanced in steps_of_onnx(data, frames[:, None, :, None]):
+        yield enhanced[0, :, 0]
+
+
+def steps_of_onnx(data: bytes, inputs: Iterable[Array]) -> Iterator[Array]:
+    """The first output for each of the inputs, with the state carried on from zeros."""
     session = opened(data)
     first, *states = session.get_inputs()
     carried = [np.zeros(state.shape, np.float32) for state in states]
-    for frame in frames:
+    for x in inputs:
         before = dict(zip([state.name for state in states], carried, strict=True))
-        enhanced, *carried = session.run(None, {first.name: frame[None, :, None]} | before)
-        yield enhanced[0, :, 0]
+        value, *carried = session.run(None, {first.name: x} | before)
+        yield value
 
 
 def utterances_of_onnx(data: bytes, utterances: Sequence[Array]) -> list[Array]:

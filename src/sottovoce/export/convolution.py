@@ -1,13 +1,17 @@
 """Convolutions in ONNX: channels go first and back; for one frame, what came before lies in the state."""
 
+import numpy as np
+
 from sottovoce.artefact.graph import Node
 from sottovoce.export.frame import Frame
 from sottovoce.export.scope import Scope, as_is
 from sottovoce.export.utterances import Utterances
 
+END = np.iinfo(np.int64).max             # of an axis, however long it is
+
 
 def conv1d(frame: Frame, node: Node) -> str:
-    return along_time(frame, node, after_past(frame, node))
+    return along_time(frame, node, after_past(frame, node, *frame.inputs(node)))
 
 
 def conv1d_of_all(utterances: Utterances, node: Node) -> str:
@@ -21,7 +25,7 @@ def conv1d_of_all(utterances: Utterances, node: Node) -> str:
 
 
 def conv2d(frame: Frame, node: Node) -> str:
-    return over_image(frame, node, after_past(frame, node))
+    return over_image(frame, node, after_past(frame, node, *frame.inputs(node)))
 
 
 def conv2d_of_all(utterances: Utterances, node: Node) -> str:
@@ -58,14 +62,13 @@ def conv_transpose2d(frame: Frame, node: Node) -> str:
     return add("Add", value, frame.tensor(node, "bias", as_is), name=f"/{node.name}")
 
 
-def after_past(frame: Frame, node: Node) -> str:
-    """The node's input behind the frames before it that it keeps, which move on by one."""
-    (x,) = frame.inputs(node)
-    if not frame.keeps(node, "past"):
+def after_past(frame: Frame, node: Node, x: str, part: str = "past") -> str:
+    """x [B, T, ...] behind the frames before it that the node keeps; of both as many are kept, the last ones."""
+    if not frame.keeps(node, part):
         return x
-    both = frame.builder.add("Concat", frame.recall(node, "past"), x, axis=1)
-    count = frame.kept[node.name, "past"][1]
-    frame.keep_flat(node, "past", frame.builder.add("Slice", both, frame.axes(1), frame.axes(count + 1), frame.axes(1)))
+    both = frame.builder.add("Concat", frame.recall(node, part), x, axis=1)
+    first = frame.axes(-frame.kept[node.name, part][1])
+    frame.keep_flat(node, part, frame.builder.add("Slice", both, first, frame.axes(END), frame.axes(1)))
     return both
 
 

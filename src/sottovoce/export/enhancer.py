@@ -34,7 +34,8 @@ def enhancer_file(artefact: Artefact) -> bytes:
     builder = GraphBuilder()
     bins, *rest = part.frame
     ports = (1, bins, 1, *rest)                                     # [batch, bins, time, 2] or [batch, n_fft, time]
-    frame = Frame(builder, part, {part.first.name: builder.reshape("mix", (1, 1, *part.frame))})
+    frame = Frame(builder, artefact.tensors, *part.shapes(),
+                  {part.first.name: builder.reshape("mix", (1, 1, *part.frame))})
     frame.open_states()
     for node in part.nodes:
         frame.values[node.name] = OF_FRAMES[node.op](frame, node)

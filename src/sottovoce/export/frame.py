@@ -1,10 +1,15 @@
-"""One frame on its way through the nodes of an ONNX graph, and what they keep for the next."""
+"""One frame, or a chunk of them, on its way through the nodes of an ONNX graph, and what they keep for the next."""
 
+from collections.abc import Mapping
 from math import prod
 
+from onnx import ValueInfoProto
+
 from sottovoce.artefact.graph import Node
+from sottovoce.artefact.stored import Stored
 from sottovoce.export.builder import GraphBuilder
-from sottovoce.export.inside import Inside, Shape
+from sottovoce.export.file import port
+from sottovoce.export.inside import Shape
 from sottovoce.export.scope import Scope
 
 # The names that users of the slot know, and which parts of a state lie in them.
@@ -16,10 +21,12 @@ STATE_OF = {"hidden": "conv_cache", "past": "conv_cache", "overlap": "conv_cache
 class Frame(Scope):
     """The ONNX names of a frame's values, tensors and states; values keep their axes, batch and time are 1."""
 
-    def __init__(self, builder: GraphBuilder, model: Inside, values: dict[str, str]) -> None:
-        shapes, self.kept = model.shapes()
-        features = {name: shape[2:] for name, shape in shapes.items()}
-        super().__init__(builder, model.artefact.tensors, features, values)
+    def __init__(self, builder: GraphBuilder, tensors: Mapping[str, Stored], shapes: Mapping[str, Shape],
+                 kept: Mapping[tuple[str, str], Shape], values: dict[str, str]) -> None:
+        """`shapes` of all values, and of what nodes keep, as in `inside.py`."""
+        super().__init__(builder, tensors, {name: shape[2:] for name, shape in shapes.items()}, values)
+        self.shapes = shapes
+        self.kept = {part: shape for part, shape in kept.items() if prod(shape)}
         self.after: dict[tuple[str, str], str] = {}                     # what nodes keep after this frame
 
     def open_states(self) -> None:
@@ -64,3 +71,19 @@ class Frame(Scope):
     def keep_flat(self, node: Node, part: str, value: str) -> None:
         """As `keep`, of a value of any shape."""
         self.keep(node, part, self.builder.reshape(value, (1, 1, -1)))
+
+
+class Chunk(Frame):
+    """As Frame, of values [1, T, ...]; each part of a state goes in and comes out on its own, in its own shape."""
+
+    def recall(self, node: Node, part: str) -> str:
+        return self.before(node, part)
+
+    def keep_flat(self, node: Node, part: str, value: str) -> None:
+        self.builder.add("Identity", value, name=f"{self.before(node, part)}_out")
+
+    def ports(self) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
+        """What goes in and what comes out of the state, in the same order."""
+        shapes = {f"/{node}/{part}": shape for (node, part), shape in self.kept.items()}
+        return ([port(name, shape) for name, shape in shapes.items()],
+                [port(f"{name}_out", shape) for name, shape in shapes.items()])

@@ -37,23 +37,15 @@ class Inside:
 
         Raises SottovoceError if operations and tensors do not fit together.
         """
-        try:
-            values, states = self._step(np.zeros((1, 1, *self.frame), np.float32), floats(self.artefact), {})
-        except (LookupError, ValueError) as error:
-            raise SottovoceError(f"ONNX export: the model does not fit together ({error})") from error
-        kept = {(node, part): array.shape for node, parts in states.items() for part, array in parts.items()}
-        return {name: value.shape for name, value in values.items()}, kept
+        return shapes(self.artefact, self.nodes, {self.first.name: np.zeros((1, 1, *self.frame), np.float32)})
 
     def run(self, frames: Array) -> Iterator[Array]:
         """What the numpy reference makes of each of the frames [T, ...], from a fresh start."""
         tensors, states = floats(self.artefact), States()
         for frame in frames:
-            values, states = self._step(frame[None, None], tensors, states)
+            values = {self.first.name: frame[None, None]}
+            states = through(self.nodes, tensors, values, states)
             yield values[self.last.inputs[0]][0, 0]
-
-    def _step(self, frame: Array, tensors: Mapping[str, Array], states: States) -> tuple[dict[str, Array], States]:
-        values = {self.first.name: frame}
-        return values, through(self.nodes, tensors, values, states)
 
 
 def floats(artefact: Artefact) -> dict[str, Array]:
@@ -69,6 +61,20 @@ def through(nodes: Sequence[Node], tensors: Mapping[str, Array], values: dict[st
         inputs = [values[name] for name in node.inputs]
         values[node.name], after[node.name] = OPS[node.op](node.attributes, used, inputs, states.get(node.name, {}))
     return after
+
+
+def shapes(artefact: Artefact, nodes: Sequence[Node], values: dict[str, Array]) \
+        -> tuple[dict[str, Shape], dict[tuple[str, str], Shape]]:
+    """Of all values, those at the start given, by name, and of what nodes keep by node and part.
+
+    Raises SottovoceError if operations and tensors do not fit together.
+    """
+    try:
+        states = through(nodes, floats(artefact), values, {})
+    except (LookupError, ValueError) as error:
+        raise SottovoceError(f"ONNX export: the model does not fit together ({error})") from error
+    kept = {(node, part): array.shape for node, parts in states.items() for part, array in parts.items()}
+    return {name: value.shape for name, value in values.items()}, kept
 
 
 def check_operations(nodes: Sequence[Node], known: Mapping[str, object]) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from onnx import helper
 
 from sottovoce.artefact.graph import Node
-from sottovoce.export.attention import attention
-from sottovoce.export.convolution import conv1d, conv1d_of_all, conv2d, conv2d_of_all, conv_transpose2d
-from sottovoce.export.frame import Frame
+from sottovoce.export.attention import attention, attention_of_chunk
+from sottovoce.export.convolution import END, conv1d, conv1d_of_all, conv2d, conv2d_of_all, conv_transpose2d
+from sottovoce.export.frame import Chunk, Frame
 from sottovoce.export.scope import Scope, as_is, iofc, transposed
 from sottovoce.export.utterances import Utterances
 
@@ -67,10 +67,10 @@ def scale_shift(scope: Scope, node: Node) -> str:
 
 
 def layer_norm(scope: Scope, node: Node) -> str:
-    # Opset 13 has no operator for it.
+    # Opset 13 has no operator for it; onnxruntime knows it in this form, with a power, and makes one of it.
     add, (x,) = scope.builder.add, scope.inputs(node)
     centred = add("Sub", x, add("ReduceMean", x, axes=[-1]))
-    variance = add("ReduceMean", add("Mul", centred, centred), axes=[-1])
+    variance = add("ReduceMean", add("Pow", centred, scope.scalar(2.0)), axes=[-1])
     deviation = add("Sqrt", add("Add", variance, scope.scalar(node.attributes["eps"])))
     scaled = add("Mul", add("Div", centred, deviation), scope.tensor(node, "weight", as_is))
     return add("Add", scaled, scope.tensor(node, "bias", as_is), name=f"/{node.name}")
@@ -163,11 +163,20 @@ def lstm(frame: Frame, node: Node) -> str:
 
 
 def fold(utterances: Utterances, node: Node) -> str:
-    size, count = node.attributes["size"], utterances.frames[node.name].count
-    whole = utterances.builder.add("Mul", count, utterances.axes(size))
-    parts = [utterances.builder.add("Slice", *utterances.inputs(node), utterances.axes(first), whole,
-                                    utterances.axes(1), utterances.axes(size)) for first in range(size)]
-    return utterances.builder.add("Concat", *parts, name=f"/{node.name}", axis=-1)
+    count = utterances.frames[node.name].count
+    return folded(utterances, node, utterances.builder.add("Mul", count, utterances.axes(node.attributes["size"])))
+
+
+def fold_of_chunk(chunk: Chunk, node: Node) -> str:
+    return folded(chunk, node, chunk.axes(END))
+
+
+def folded(scope: Scope, node: Node, end: str) -> str:
+    """Frames before `end`, so many side by side as one."""
+    size, axes = node.attributes["size"], scope.axes
+    parts = [scope.builder.add("Slice", *scope.inputs(node), axes(first), end, axes(1), axes(size))
+             for first in range(size)]
+    return scope.builder.add("Concat", *parts, name=f"/{node.name}", axis=-1)
 
 
 IN_ANY_TIME: dict[str, Callable[[Scope, Node], str]] = {         # what sees every frame alone
@@ -213,4 +222,11 @@ OF_UTTERANCES: dict[str, Callable[[Utterances, Node], str]] = {  # for all frame
     "conv1d": conv1d_of_all,
     "conv2d": conv2d_of_all,
     "attention": attention,
+}
+OF_CHUNKS: dict[str, Callable[[Chunk, Node], str]] = {           # for so many frames, with the state
+    **IN_ANY_TIME,
+    "fold": fold_of_chunk,
+    "conv1d": conv1d,
+    "conv2d": conv2d,
+    "attention": attention_of_chunk,
 }

@@ -1,25 +1,29 @@
-"""A recognizer in ONNX: filter banks of whole utterances in, log probabilities of symbols out.
+"""A recognizer in ONNX: filter banks in, log probabilities of symbols out.
 
-The file has the form that sherpa-onnx loads in the place of its `zipformer_ctc`: it makes the filter banks itself,
-and reads the symbols in a file of text, a line each.
+Of whole utterances the file has the form that sherpa-onnx loads in the place of its `zipformer_ctc`: it makes the
+filter banks itself, and reads the symbols in a file of text, a line each. One whose attention sees chunks takes the
+filter banks of a chunk, and its state passes in and out; that form is for plain onnxruntime.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from onnx import TensorProto
+import numpy as np
+from onnx import GraphProto, TensorProto
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.features import Features
 from sottovoce.artefact.graph import FEATURES, Node
-from sottovoce.artefact.stored import Dense
+from sottovoce.artefact.stored import Dense, Stored
 from sottovoce.errors import FormatError, SottovoceError
 from sottovoce.export.builder import GraphBuilder
 from sottovoce.export.file import file_of, port, sample_rate
-from sottovoce.export.inside import Array, Shape, check_operations, floats, through
+from sottovoce.export.frame import Chunk
+from sottovoce.export.inside import Array, Shape, check_operations, floats, shapes, through
 from sottovoce.export.int8 import factors, in_int8
-from sottovoce.export.operations import OF_UTTERANCES
+from sottovoce.export.operations import OF_CHUNKS, OF_UTTERANCES
 from sottovoce.export.utterances import Frames, Utterances
 from sottovoce.runtime.transcribe import BLANK
 
@@ -35,6 +39,12 @@ class Recognizer:
     artefact: Artefact
     first: Node
     nodes: tuple[Node, ...]
+
+    @property
+    def chunk(self) -> int:
+        """Filter banks that it takes at once; 0: those of a whole utterance."""
+        in_chunks = any("chunk" in node.attributes for node in self.nodes)
+        return self.artefact.graph.piece if in_chunks else 0
 
     @cached_property
     def features(self) -> dict[str, Shape]:
@@ -87,8 +97,9 @@ def recognizer(artefact: Artefact) -> Recognizer:
     if first.attributes != FILTER_BANKS:
         raise SottovoceError(f"ONNX export: expected filter banks as sherpa-onnx makes them, {FILTER_BANKS}, "
                              f"got {first.attributes}")
-    check_operations(nodes, OF_UTTERANCES)
-    return Recognizer(artefact, first, tuple(nodes))
+    model = Recognizer(artefact, first, tuple(nodes))
+    check_operations(nodes, OF_CHUNKS if model.chunk else OF_UTTERANCES)
+    return model
 
 
 def recognizer_file(artefact: Artefact, int8: bool = False) -> bytes:
@@ -98,13 +109,20 @@ def recognizer_file(artefact: Artefact, int8: bool = False) -> bytes:
     """
     model = recognizer(artefact)
     properties = {
-        "model_type": "zipformer2_ctc",
+        "model_type": "chunks" if model.chunk else "zipformer2_ctc",
         "version": 1,
         "sample_rate": sample_rate(artefact),
         "vocab_size": len(model.symbols),
     }
     rounded = factors(artefact.graph) if int8 else set()
     tensors = {name: Dense(of.to_array()) if name in rounded else of for name, of in artefact.tensors.items()}
+    graph = (of_a_chunk if model.chunk else of_utterances)(model, tensors)
+    data = file_of(graph, artefact, properties, rounded)
+    return in_int8(data) if int8 else data
+
+
+def of_utterances(model: Recognizer, tensors: Mapping[str, Stored]) -> GraphProto:
+    """Utterances of any length side by side, what is padded of each left alone."""
     builder = GraphBuilder()
     x, count = at_least(builder, "x", prod(node.attributes["size"] for node in model.nodes if node.op == "fold"))
     frames = Frames(builder, count, "x_lens")
@@ -114,13 +132,24 @@ def recognizer_file(artefact: Artefact, int8: bool = False) -> bytes:
         utterances.values[node.name] = OF_UTTERANCES[node.op](utterances, node)
     builder.add("Identity", utterances.values[model.output], name="log_probs")
     builder.add("Identity", utterances.frames[model.output].lengths, name="log_probs_len")
-    graph = builder.graph(
+    return builder.graph(
         [port("x", ("N", "T", BINS)), port("x_lens", ("N",), TensorProto.INT64)],
         [port("log_probs", ("N", "T_out", len(model.symbols))), port("log_probs_len", ("N",), TensorProto.INT64)],
         "utterances",
     )
-    data = file_of(graph, artefact, properties, rounded)
-    return in_int8(data) if int8 else data
+
+
+def of_a_chunk(model: Recognizer, tensors: Mapping[str, Stored]) -> GraphProto:
+    """The next chunk of one utterance, with the state that the one before it left."""
+    builder = GraphBuilder()
+    banks = np.zeros((1, model.chunk, BINS), np.float32)
+    values, kept = shapes(model.artefact, model.nodes, {model.first.name: banks})
+    chunk = Chunk(builder, tensors, values, kept, {model.first.name: "x"})
+    for node in model.nodes:
+        chunk.values[node.name] = OF_CHUNKS[node.op](chunk, node)
+    builder.add("Identity", chunk.values[model.output], name="log_probs")
+    before, after = chunk.ports()
+    return builder.graph([port("x", banks.shape), *before], [port("log_probs", values[model.output]), *after], "chunk")
 
 
 def at_least(builder: GraphBuilder, x: str, frames: int) -> tuple[str, str]:

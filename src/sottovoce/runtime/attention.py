@@ -79,12 +79,15 @@ def _mixed(
 
 
 def _distances(position: Array, first: int, last: int) -> Array:
-    """What the distances first - 1 down to -last come to [first + last, C]: of sines and cosines, each pair slower."""
-    size = position.shape[1]
-    angles = np.arange(first - 1, -last - 1, -1)[:, None] * 10_000.0 ** (-np.arange(0, size, 2) / size)
-    waves = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(first + last, size).astype(np.float32)
-    distances: Array = waves @ position.T
+    """What the distances first - 1 down to -last come to [first + last, C]."""
+    distances: Array = sinusoids(first, last, position.shape[1]) @ position.T
     return distances
+
+
+def sinusoids(first: int, last: int, size: int) -> Array:
+    """Sines and cosines in turn [first + last, size] of the distances first - 1 down to -last, each pair slower."""
+    angles = np.arange(first - 1, -last - 1, -1)[:, None] * 10_000.0 ** (-np.arange(0, size, 2) / size)
+    return np.stack([np.sin(angles), np.cos(angles)], -1).reshape(first + last, size).astype(np.float32)
 
 
 def _shifted(scores: Array) -> Array:
