@@ -60,7 +60,7 @@ def chosen(arguments: list[str]) -> dict[str, Path]:
 
 
 def stand_in(path: Path) -> Path:
-    """A Conformer of 16 blocks of 144 channels that streams frame by frame; one of ten weights is left, of 15 values."""
+    """A Conformer of 16 blocks of 144 channels that streams frame by frame; a tenth of its weights, of 15 values."""
     torch.manual_seed(0)
     model = build("conformer", layers=16, channels=144, heads=4, middle=576, kernel=15, causal=True, chunk=1, left=64)
     artefact = pack(model, {"sample_rate": 16_000, "symbols": [BLANK, *map(str, range(1, 40))]})
