@@ -19,11 +19,15 @@ class Place(NamedTuple):
     axis: int
     each: int = 1            # consecutive indices of that axis that belong to one unit
     scaled: bool = False     # whether a gate multiplies here; else the units are only counted here, and cut
-    units: tuple[int, ...] = ()  # numbers of those that lie here, in the order of the axis; empty: all
+    units: tuple[int, ...] = ()  # numbers of those that lie here, in the order of the axis, -1: none; empty: all
+
+    def numbers(self, count: int) -> Tensor:
+        """Which of so many units lies on each index of the axis; -1: none."""
+        return torch.tensor(self.units or range(count)).repeat_interleave(self.each)
 
     def spread(self, values: Tensor) -> Tensor:
-        """Values [count] of the units of a group for each index of the axis."""
-        return (values[list(self.units)] if self.units else values).repeat_interleave(self.each)
+        """Values [count] of the units of a group for each index of the axis; 1 where none lies."""
+        return torch.cat([values, values.new_ones(1)])[self.numbers(len(values)).to(values.device)]
 
 
 @dataclass(frozen=True)

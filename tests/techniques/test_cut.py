@@ -1,26 +1,34 @@
 """Structured pruning by magnitude: the smallest units go, as many as a target needs, for good or for now."""
 
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import toy
 from torch import nn
 
+from sottovoce.artefact.shrink import shrink
 from sottovoce.beginning import check
 from sottovoce.errors import RecipeError
+from sottovoce.packing import pack
 from sottovoce.run import Run, compress
+from sottovoce.runtime import Session
 from sottovoce.techniques.cut import Cut
 from sottovoce.techniques.factorize import Factorize
 from sottovoce.techniques.prune import Prune
 from sottovoce.techniques.weights import learned, plain
+from sottovoce.units import Place
 
 MODELS: dict[str, dict[str, Any]] = {
     "conformer": {"symbols": 5, "layers": 2, "channels": 16, "heads": 4, "middle": 12, "images": 3},
     "fdnn": {"units": 24, "layers": 2},
+    "lstm": {"hidden": 24, "layers": 2},
+    "gcrn": {"channels": [16, 32, 32, 64, 66], "groups": 11},
 }
 KINDS = ["middle", "heads", "convolution", "local", "hidden"]
 
@@ -51,12 +59,17 @@ def left(model: nn.Module) -> int:
 def largest(model: Any, kinds: tuple[str, ...]) -> int:
     """Parameters that the largest unit of these kinds may take with it."""
     sizes = {weight.name: weight.value.shape for weight in learned(model)}
-    return max(sum(sizes[place.tensor].numel() // len(place.spread(torch.ones(group.count))) * place.each
-                   for place in group.places) for group in model.units() if group.kind in kinds or not kinds)
+
+    def taken(place: Place, count: int) -> int:
+        numbers = place.numbers(count)
+        return sizes[place.tensor].numel() // len(numbers) * int(numbers[numbers >= 0].bincount().max())
+
+    return max(sum(taken(place, group.count) for place in group.places)
+               for group in model.units() if group.kind in kinds or not kinds)
 
 
 @pytest.mark.parametrize("target", [0.05, 0.15])
-@pytest.mark.parametrize(("name", "kinds"), [("fdnn", ()), ("conformer", ()), ("conformer", ("middle",)),
+@pytest.mark.parametrize(("name", "kinds"), [*((name, ()) for name in MODELS), ("conformer", ("middle",)),
                                              ("conformer", ("heads", "hidden"))])
 def test_the_target_is_met_within_a_unit(name: str, kinds: tuple[str, ...], target: float) -> None:
     model, whole = built(name), left(built(name))
@@ -94,6 +107,21 @@ def test_the_cut_model_computes_what_the_zeros_leave(kinds: tuple[str, ...]) -> 
     assert notes == same and left(cut) < left(built("conformer"))
     with torch.no_grad():
         assert (silent(x) - cut(x)).abs().max() < 1e-5 < (built("conformer")(x) - cut(x)).abs().max()
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "conformer"])
+def test_what_is_held_at_zero_goes_from_the_file(name: str) -> None:
+    x = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+    silent, _ = applied(built(name).eval(), 0.2, hold=False)
+    cut, notes = applied(built(name).eval(), 0.2)
+    whole = pack(built(name).eval(), {"sample_rate": 16_000})
+    smaller = shrink(pack(cut, {"sample_rate": 16_000}))
+    size, before = (sum(math.prod(stored.shape) for stored in file.tensors.values()) for file in (smaller, whole))
+    assert 1 - size / before == pytest.approx(notes["removed"], abs=0.03)
+    with torch.no_grad():
+        assert (silent(x) - cut(x)).abs().max() < 1e-5 < (built(name).eval()(x) - cut(x)).abs().max()
+        for ours, wanted in zip(map(Session(smaller).run, x.numpy()), cut(x).numpy(), strict=True):
+            np.testing.assert_allclose(ours, wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -157,11 +185,12 @@ def test_what_was_removed_is_what_the_ledger_counts(objective: str, tmp_path: Pa
 @pytest.mark.parametrize(("model", "settings", "message"), [
     ("fdnn", "target = 0.0", "target must be between 0 and 1, got 0.0"),
     ("fdnn", 'target = 0.1\nkinds = ["heads"]', "kinds: the model has no units of kind 'heads'; there are: hidden"),
-    ("lstm", "target = 0.1", "stage 1 (cut): units: expected a model that says what can be removed from it, got Lstm"),
+    ("tcnn", "target = 0.1", "stage 1 (cut): units: expected a model that says what can be removed from it, got Tcnn"),
 ])
 def test_what_cannot_be_is_refused_before_the_run(model: str, settings: str, message: str, tmp_path: Path) -> None:
+    stage, size = f'[[stages]]\nkind = "cut"\n{settings}\n', "blocks" if model == "tcnn" else "layers"
     with pytest.raises(RecipeError, match=re.escape(message)):
-        list(check(toy.recipe(f'[[stages]]\nkind = "cut"\n{settings}\n', tmp_path, "layers = 1", name=model)))
+        list(check(toy.recipe(stage, tmp_path, f"{size} = 1", name=model)))
 
 
 @pytest.mark.parametrize("kind", ["heads", "hidden"])

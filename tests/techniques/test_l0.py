@@ -305,11 +305,12 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], message: str
 
 
 @pytest.mark.parametrize(("model", "more", "message"), [
-    ("lstm", "", r"stage 1 \(l0\): units: expected a model that says what can be removed from it, got LstmEnhancer"),
+    ("tcnn", "", r"stage 1 \(l0\): units: expected a model that says what can be removed from it, got TcnnEnhancer"),
     ("fdnn", 'kinds = ["heads"]', r"stage 1 \(l0\): kinds: the model has no units of kind 'heads'; there are: hidden"),
 ])
 def test_a_model_without_such_units_is_refused_before_the_run(model: str, more: str, message: str,
                                                               tmp_path: Path) -> None:
-    recipe = toy.recipe(f'[[stages]]\nkind = "l0"\nsteps = 1\ntarget = 0.5\n{more}', tmp_path, "layers = 1", name=model)
+    stage, size = f'[[stages]]\nkind = "l0"\nsteps = 1\ntarget = 0.5\n{more}', "blocks" if model == "tcnn" else "layers"
+    recipe = toy.recipe(stage, tmp_path, f"{size} = 1", name=model)
     with pytest.raises(RecipeError, match=message):
         list(check(recipe))

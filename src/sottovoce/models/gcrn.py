@@ -11,6 +11,7 @@ from sottovoce.models.frontend import BINS, ComplexProduct, InverseStft, PowerLa
 from sottovoce.models.layers import BatchNorm, FrameConv, FrameConvTranspose
 from sottovoce.models.magnitude import check_level, running_level
 from sottovoce.models.recurrent import Lstm
+from sottovoce.units import Group, Place
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class GcrnConfig:
         if self.window == "rect":
             raise ValueError("window: expected hamming or hann_sqrt, got rect")
         check_level(self.level_seconds)
+
+
+PARTS = ("value", "gate")        # of a gated convolution
 
 
 class Gated(nn.Module):
@@ -110,6 +114,31 @@ class GcrnEnhancer(nn.Module):
         if config.output == "mask":
             nn.init.ones_(self.real.output.bias)         # begins near the noisy spectrum itself
 
+    def units(self) -> list[Group]:
+        """The channels of each gated convolution: what its norm gives can be scaled."""
+        decoders = ("real", "imaginary")
+        groups = []
+        for place, count in enumerate(self.config.channels):
+            # Of what a decoder takes from the other end, these channels are the second half.
+            reads = [Place(f"{decoder}.ups.{4 - place}.{part}.weight", 0, units=(-1,) * count + tuple(range(count)))
+                     for decoder in decoders for part in PARTS]
+            if place < 4:
+                reads += [Place(f"encoder.{place + 1}.{part}.weight", 1) for part in PARTS]
+            else:
+                share = self.lstm_1.share                            # a channel is four values one after the other
+                reads += [Place(f"lstm_1.parts.{part}.weight_ih_l0", 1, units=tuple(
+                    value // 4 for value in range(part * share, (part + 1) * share)))
+                          for part in range(self.config.groups)]
+            groups.append(Group(f"encoder.{place}", "channels", count,
+                                (*_gives("encoder", "norms", place, 0), *reads)))
+        for decoder in decoders:
+            for place, count in enumerate(self.config.channels[-2::-1]):
+                reads = [Place(f"{decoder}.ups.{place + 1}.{part}.weight", 0,
+                               units=(*range(count), *(-1,) * count)) for part in PARTS]
+                groups.append(Group(f"{decoder}.{place}", "channels", count,
+                                    (*_gives(f"{decoder}.ups", f"{decoder}.norms", place, 1), *reads)))
+        return groups
+
     def forward(self, waveform: Tensor) -> Tensor:
         spectrum = self.stft(waveform)                                           # [batch, frames, bins, 2]
         level = None if self.level is None else self.level(spectrum).unsqueeze(-1)
@@ -131,3 +160,10 @@ class GcrnEnhancer(nn.Module):
             estimate = estimate if level is None else estimate * level
         enhanced: Tensor = self.istft(estimate, waveform)
         return enhanced
+
+
+def _gives(layers: str, norms: str, place: int, axis: int) -> list[Place]:
+    """Channels among what a gated convolution, whose kernels have them on that axis, and its norm give."""
+    own = [Place(f"{layers}.{place}.{part}.{role}", at)
+           for part in PARTS for role, at in (("weight", axis), ("bias", 0))]
+    return [*own, *(Place(f"{norms}.{place}.{role}", 0, scaled=True) for role in ("weight", "bias"))]

@@ -76,8 +76,9 @@ def _units(model: nn.Module, groups: Sequence[Group]) -> tuple[Units, Units]:
     for weight, places in placed(model, groups):
         value, keep = weight.value.cpu().double(), kept(weight).cpu()
         for group, place in ((group, place) for group, place in places if place.scaled):
-            units = place.spread(torch.arange(group.count))          # of each index of the axis
-            rows, alive = (part.movedim(place.axis, 0).reshape(len(units), -1) for part in (value, keep))
+            units = place.numbers(group.count)
+            rows, alive = (part.movedim(place.axis, 0).reshape(len(units), -1)[units >= 0] for part in (value, keep))
+            units = units[units >= 0]
             squares[group.name].index_add_(0, units, rows.square().sum(1))
             counts[group.name].index_add_(0, units, torch.full_like(rows, rows.shape[1])[:, 0])
             there[group.name][units[alive.any(1)]] = True
