@@ -2,14 +2,15 @@
 
 Writes benchmarks/results/engine.json: of compressed models of the full-size runs, of the shipped ones and of those
 named, the time of a frame on one thread, hot and with caches that were emptied before every frame; the memory of the C
-program that `sottovoce export c` makes; how fast weights are read; and what multiplying in 8 bits does to speech. Of a
-Conformer of the usual small size, with weights from a seed, times alone. RESULTS.md and the tables of the documents
-follow. A few minutes on a machine that does nothing else; what is in the file, of the same model and engine, is not
-measured again.
+program that `sottovoce export c` makes; how fast weights are read; what each kind of operation takes; and what
+multiplying in 8 bits does to speech. Of a Conformer of the usual small size, with weights from a seed, times alone.
+RESULTS.md and the tables of the documents follow. A few minutes on a machine that does nothing else; what is in the
+file, of the same model and engine, is not measured again.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,8 @@ from sottovoce.runtime.transcribe import BLANK
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "engine.json"
+ENGINE = ROOT / "engine"
+CC = ("cc", "-std=c11", "-O2", f"-I{ENGINE}/include", f"-I{ENGINE}/src")
 LISTED = ("gcrn-forty", "gcrn-c1", "lstm-c1", "tcnn-c1", "fdnn-c1")          # of the full-size runs
 STAND_IN = "conformer-s, weights from a seed"
 COMPILED = ("compiled int8", "compiled int16", "compiled float32")
@@ -113,13 +116,25 @@ def bandwidth(size: int) -> float:
     return float(buffer.nbytes / np.median(took))
 
 
-def compiled_objects(folder: Path) -> list[str]:
+def compiled_objects(folder: Path, *more: str) -> list[str]:
     """The engine, compiled once for all models."""
-    engine = ROOT / "engine"
-    sources = [*engine.glob("src/*.c"), *engine.glob("src/kernels/*.c")]
-    subprocess.run(["cc", "-c", "-std=c11", "-O2", f"-I{engine}/include", f"-I{engine}/src", *map(str, sources)],
-                   cwd=folder, check=True)
+    folder.mkdir()
+    sources = [*ENGINE.glob("src/*.c"), *ENGINE.glob("src/kernels/*.c")]
+    subprocess.run([*CC, "-c", *more, *map(str, sources)], cwd=folder, check=True)
     return [str(path) for path in sorted(folder.glob("*.o"))]
+
+
+def profiler(folder: Path) -> Path:
+    """A program that steps a model and prints what each kind of operation takes."""
+    objects, program = compiled_objects(folder / "profiled", "-DSV_PROFILE"), folder / "profile"
+    subprocess.run([*CC, str(ENGINE / "tests" / "bench_step.c"), *objects, "-lm", "-o", str(program)], check=True)
+    return program
+
+
+def profile(program: Path, model: Path) -> dict[str, float]:
+    """Microseconds of a frame that each kind of operation takes where nothing comes between."""
+    told = subprocess.run([program, model], capture_output=True, text=True, check=True).stdout
+    return {op: float(taken) for op, taken in re.findall(r"^ *(\w+) +([\d.]+) us$", told, re.MULTILINE)}
 
 
 def process_of_c(path: Path, objects: list[str], folder: Path) -> dict[str, int]:
@@ -129,8 +144,8 @@ def process_of_c(path: Path, objects: list[str], folder: Path) -> dict[str, int]
     session = CompiledSession(path.read_bytes())
     save_c(path.read_bytes(), folder / "c")
     built, noisy, out = folder / "filter", folder / "noisy.wav", folder / "out"
-    subprocess.run(["cc", "-std=c11", "-O1", f"-I{ROOT}/engine/include", f"-I{folder}/c", f"{folder}/c/filter.c",
-                    f"{folder}/c/model.c", *objects, "-lm", "-o", str(built)], check=True)
+    subprocess.run([*CC, f"-I{folder}/c", f"{folder}/c/filter.c", f"{folder}/c/model.c", *objects, "-lm", "-o",
+                    str(built)], check=True)
     samples = 0.1 * np.random.default_rng(0).standard_normal(4 * session.sample_rate)
     soundfile.write(noisy, samples.astype(np.float32), session.sample_rate, subtype="FLOAT")
     os.mkfifo(out)
@@ -161,9 +176,10 @@ def main(arguments: list[str]) -> None:
     asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     stored = json.loads(RESULT.read_text())["models"] if RESULT.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch, one_thread():
-        objects, models = compiled_objects(Path(scratch)), chosen(arguments)
+        objects, profiled = compiled_objects(Path(scratch) / "objects"), profiler(Path(scratch))
+        models = chosen(arguments)
         models[STAND_IN] = stand_in(Path(scratch) / "conformer.sotto")
-        engine = b"".join(path.read_bytes() for path in sorted((ROOT / "engine" / "src").rglob("*.[ch]")))
+        engine = b"".join(path.read_bytes() for path in sorted((ENGINE / "src").rglob("*.[ch]")))
         digests = {name: sha256(engine + path.read_bytes()).hexdigest() for name, path in models.items()
                    if path.is_file()}
         found = {name: stored[name] for name in digests if stored.get(name, {}).get("sha256") == digests[name]}
@@ -176,7 +192,8 @@ def main(arguments: list[str]) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 memory = {} if name == STAND_IN else process_of_c(models[name], objects, Path(folder))
             found[name] = {"sha256": digests[name], "commit": asked.stdout.strip(), **speed(models[name]),
-                           "c_process": memory, "load": os.getloadavg()[0]}
+                           "c_process": memory, "profile": profile(profiled, models[name]),
+                           "load": os.getloadavg()[0]}
             write_text(RESULT, json.dumps(result, indent=1) + "\n")
         for name in found:
             if "quality" not in found[name] and name != STAND_IN:

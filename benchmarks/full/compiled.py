@@ -15,6 +15,7 @@ HOT = {("lstm", BEST): (12, 20), ("lstm", "avx2"): (5, 10), ("gcrn", BEST): (4, 
 COLD = {("lstm", BEST): (6, 12)}
 MEGABYTES = 10                           # of the C program with an LSTM of 30 million weights, at most
 SHARE = 0.75                             # of the bandwidth of memory, at least, of that LSTM
+LEAST = 0.02                             # share of a frame that a kind of operation takes to be shown
 CHANGES = {"pesq_wb": 0.01, "stoi": 0.1}          # to the reference, up or down, at most
 
 Told = Mapping[str, Any]
@@ -32,8 +33,8 @@ class Compiled:
         """Everything about the engine."""
         if not self.models:
             return f"## The engine\n\n{MISSING.capitalize()}."
-        return "\n\n".join(["## The engine", self.times(), self.memory(), self.quality(), self.verdicts(),
-                            self.fuzzing()])
+        parts = (self.times(), self.profile(), self.memory(), self.quality(), self.verdicts(), self.fuzzing())
+        return "\n\n".join(["## The engine", *parts])
 
     def times(self) -> str:
         """A row for every model and kind of instructions, and for onnxruntime with the model as it was."""
@@ -64,6 +65,16 @@ class Compiled:
                  _megabytes(told["onnxruntime_process"]), f"{told['load']:.1f}, {self.result['cores']}"]
                 for name, told in self.models.items()]
         return markdown(head, rows)
+
+    def profile(self) -> str:
+        """Where the time of a frame goes, by kind of operation."""
+        rows = []
+        for name, told in self.models.items():
+            taken = sorted(told.get("profile", {}).items(), key=lambda row: -row[1])
+            whole = sum(each for _, each in taken)
+            shown = (f"{op} {each:.0f}" for op, each in taken if each >= LEAST * whole)
+            rows.append([name, f"{whole:.0f}", ", ".join(shown)])
+        return markdown(("microseconds of a frame, int8, at best", "all", "of which"), rows)
 
     def quality(self) -> str:
         """Scores in 8 bits beside those of the reference."""

@@ -61,6 +61,7 @@ def tables() -> dict[str, str]:
         "work 4": _recognition().rows(),
         "the ablations of work 4": _recognition().ablations(),
         "the engine": _compiled().times(),
+        "the profile of the engine": _compiled().profile(),
         "work 5": _acoustic().rows(),
         "the adaptation of work 5": _acoustic().adaptation(),
     }
