@@ -4,6 +4,9 @@ All on one thread and in one process, in rounds: a round runs each once, one aft
 machine does meets all of them, and a ratio is that of times of one round. Times are those that the thread had a CPU: a
 frame of a millisecond is interrupted more often than one of a tenth. A model that is causal is run frame by frame, its
 state kept; any other over a waveform as a whole. onnxruntime has the model uncompressed and without its front end.
+
+Where caches are to be cold, they are emptied before every frame, and a model of next to nothing is run: what comes back
+into them is the code of Python and of the engine, which a device would not have, or not so much of.
 """
 
 import os
@@ -23,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.artefact import Artefact
-from sottovoce.artefact.file import load, read_bytes
+from sottovoce.artefact.file import decode, encode, read_bytes
+from sottovoce.artefact.graph import Graph, Node
 from sottovoce.artefact.stored import Dense, Stored
 from sottovoce.errors import SottovoceError
 from sottovoce.runtime.engine import CompiledSession
@@ -40,15 +44,33 @@ CLOCK = time.perf_counter if sys.platform == "win32" else time.thread_time      
 INT8 = ("MatMul", "Gemm", "LSTM")        # convolutions in 8 bits take onnxruntime longer than in floats
 
 Array = NDArray[np.float32]
+SMALL = Artefact(
+    Graph(("waveform",), ("output",), (
+        Node("frames", "frame", ("waveform",), attributes=(edge := {"n_fft": 8, "hop": 4, "window": "rect"})),
+        Node("lstm", "hidden", ("frame",), {role: role for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")},
+             {"hidden": 8}),
+        Node("linear", "mixed", ("hidden",), {"weight": "weight", "bias": "bias"}),
+        Node("overlap_add", "output", ("mixed",), attributes=edge),
+    )),
+    {name: Dense(np.full(shape, 0.1, np.float32)) for name, shape in {
+        "weight_ih": (32, 8), "weight_hh": (32, 8), "bias_ih": (32,), "bias_hh": (32,), "weight": (8, 8), "bias": (8,),
+    }.items()},
+    {"sample_rate": 16_000},
+)
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Runner:
-    """One way to run a model: `round` runs it once, calls what it is given before each frame, and times the frames."""
+    """One way to run a model: calls that are timed one by one, each of so many frames."""
 
-    round: Callable[[Callable[[], object]], list[float]]
+    calls: Sequence[Callable[[], object]]
+    frames: int
     weight_bytes: int
+
+    def round(self, before: Callable[[], object]) -> list[float]:
+        """Seconds for a frame, of each call; `before` is called before each."""
+        return [_seconds(call, before) / max(self.frames, 1) for call in self.calls]
 
 
 def measure(path: Path, seconds: float, rounds: int) -> dict[str, Any]:
@@ -65,14 +87,17 @@ def times(
     path: Path, seconds: float, rounds: int, kinds: Sequence[str] = KINDS, cold: bool = False
 ) -> dict[str, Any]:
     """Times and ratios of each kind, in this process; cold: what lies in caches is driven out before every frame."""
-    model = Session(_artefact(path))
+    data = read_bytes(path)
+    model = Session(_artefact(data, str(path)))
     walked = np.ones(WALKED // 8 if cold else 0)                  # not zeros, which might all lie in one page
     rows: dict[str, dict[str, Any]] = {}
-    runners = {}
+    runners, before = {}, {}
     for kind in kinds:
         try:
-            runners[kind] = _runner(kind, path, seconds)
-            runners[kind].round(walked.sum)                      # what is done once is not timed
+            runners[kind] = _runner(kind, data, str(path), seconds)
+            small = _runner(kind, encode(SMALL), "small", seconds)
+            before[kind] = partial(_emptied, walked, small.calls[0]) if cold else bool
+            runners[kind].round(before[kind])                    # what is done once is not timed
         except (SottovoceError, ImportError) as error:
             runners.pop(kind, None)
             rows[kind] = {"error": " ".join(str(error).split())}
@@ -80,7 +105,7 @@ def times(
     medians: dict[str, list[float]] = {kind: [] for kind in runners}
     for _ in range(rounds):
         for kind, runner in runners.items():
-            took = runner.round(walked.sum)
+            took = runner.round(before[kind])
             frames[kind] += took
             medians[kind].append(statistics.median(took))
     reference = next(kind for kind in REFERENCES if kind in runners)
@@ -94,32 +119,32 @@ def times(
             "speedup_90": most, "weight_bytes": runner.weight_bytes,
         }
     return {"causal": model.causal, "hop": model.hop, "sample_rate": model.sample_rate, "rounds": rounds,
-            "reference": reference, "instructions": _instructions(path), "kinds": {kind: rows[kind] for kind in kinds}}
+            "reference": reference, "instructions": _instructions(data), "kinds": {kind: rows[kind] for kind in kinds}}
 
 
-def _runner(kind: str, path: Path, seconds: float) -> Runner:
+def _runner(kind: str, data: bytes, name: str, seconds: float) -> Runner:
     """Raises SottovoceError where this kind cannot run the model, ImportError where it is not installed."""
     engine, precision, instructions = f"{kind}  ".split(" ")[:3]
     session: AnySession
     if engine == "compiled":
-        session = CompiledSession(read_bytes(path), precision, str(path), instructions or "best")  # type: ignore[arg-type]
-        return Runner(_rounds(session, seconds), session.weight_bytes)
-    session = Session(artefact := _artefact(path))
+        session = CompiledSession(data, precision, name, instructions or "best")  # type: ignore[arg-type]
+        return Runner(*_calls(session, seconds), session.weight_bytes)
+    session = Session(artefact := _artefact(data, name))
     if engine == "numpy":
-        return Runner(_rounds(session, seconds), sum(array.nbytes for array in session.tensors.values()))
+        return Runner(*_calls(session, seconds), sum(array.nbytes for array in session.tensors.values()))
     return _of_onnx(artefact, session, precision == "int8", seconds)
 
 
-def _rounds(session: AnySession, seconds: float) -> Callable[[Callable[[], object]], list[float]]:
+def _calls(session: AnySession, seconds: float) -> tuple[list[Callable[[], object]], int]:
     samples = _noise(int(seconds * session.sample_rate))
     if len(session.inputs) > 1:
         session = session.given(*[_noise(2 * session.sample_rate)] * (len(session.inputs) - 1))
     if not session.causal:
-        return _whole(lambda: session.run(samples), len(samples) // session.hop)
+        return [lambda: session.run(samples)], len(samples) // session.hop
     if session.features:
         session.step(_noise(session.delay + session.hop))        # the first takes so many samples more
     hops = _noise(FRAMES * session.hop).reshape(FRAMES, session.hop)
-    return lambda before: [_seconds(partial(session.step, hop), before) for hop in hops]
+    return [partial(session.step, hop) for hop in hops], 1
 
 
 def _of_onnx(artefact: Artefact, session: AnySession, int8: bool, seconds: float) -> Runner:
@@ -137,7 +162,7 @@ def _of_onnx(artefact: Artefact, session: AnySession, int8: bool, seconds: float
         frames = int(seconds * session.sample_rate) // session.hop
         banks = (4 * _noise(frames * first.shape[2]) - 7).reshape(1, frames, -1)
         given = {first.name: banks, others[0].name: np.array([frames], np.int64)}
-        return Runner(_whole(lambda: model.run(None, given), frames), len(data))
+        return Runner([lambda: model.run(None, given)], frames, len(data))
     state = {of.name: np.zeros(of.shape, np.float32) for of in others}
     frame = _noise(int(np.prod(first.shape))).reshape(first.shape)
 
@@ -145,12 +170,12 @@ def _of_onnx(artefact: Artefact, session: AnySession, int8: bool, seconds: float
         _, *after = model.run(outputs, {first.name: frame, **state})
         state.update(zip(state, after, strict=True))
 
-    return Runner(lambda before: [_seconds(step, before) for _ in range(FRAMES)], len(data))
+    return Runner([step] * FRAMES, 1, len(data))
 
 
 def memory(path: Path, kind: str, seconds: float) -> int | None:
     """The most memory of this process, which is to do nothing but this; None where the system does not say."""
-    _runner(kind, path, seconds).round(bool)
+    _runner(kind, read_bytes(path), str(path), seconds).round(bool)
     return resident("self").get("VmHWM")
 
 
@@ -162,19 +187,20 @@ def resident(process: int | str) -> dict[str, int]:
 
 
 @cache
-def _artefact(path: Path) -> Artefact:
-    return load(path)
+def _artefact(data: bytes, name: str) -> Artefact:
+    return decode(data, name)
 
 
-def _instructions(path: Path) -> str | None:
+def _instructions(data: bytes) -> str | None:
     try:
-        return CompiledSession(read_bytes(path)).instructions
+        return CompiledSession(data).instructions
     except SottovoceError:
         return None
 
 
-def _whole(work: Callable[[], object], frames: int) -> Callable[[Callable[[], object]], list[float]]:
-    return lambda before: [_seconds(work, before) / max(frames, 1)]
+def _emptied(walked: NDArray[np.float64], call: Callable[[], object]) -> None:
+    walked.sum()
+    call()
 
 
 def _seconds(work: Callable[[], object], before: Callable[[], object]) -> float:
