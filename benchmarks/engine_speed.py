@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "engine.json"
 ENGINE = ROOT / "engine"
 CC = ("cc", "-std=c11", "-O2", f"-I{ENGINE}/include", f"-I{ENGINE}/src")
-LISTED = ("gcrn-forty", "gcrn-c1", "lstm-c1", "tcnn-c1", "fdnn-c1")          # of the full-size runs
+LISTED = ("gcrn-forty", "gcrn-c1", "lstm-sixty", "lstm-c1", "tcnn-c1", "fdnn-c1")          # of the full-size runs
 STAND_IN = "conformer-s, weights from a seed"
 COMPILED = ("compiled int8", "compiled int16", "compiled float32")
 ONNX = ("onnxruntime int8", "onnxruntime float32")
