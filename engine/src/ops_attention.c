@@ -5,51 +5,78 @@
 #include "operand.h"
 
 #define MOST_PRODUCTS ((uint64_t)1 << 32) /* to make the distances of chunks */
+#define TURNS 32
 
 typedef struct {
     const sv_matrix *position; /* of the sinusoids of a distance, for all channels */
     const float *content_bias, *position_bias;
     double *slowness; /* of each pair of sinusoids: radians for each frame */
+    double *turns;    /* the sine and the cosine of that */
     uint32_t channels, heads, sinusoids;
     size_t codes;           /* bytes that the codes of a distance take */
-    const float *distances; /* with chunks: what each comes to, from 1 - chunk to before + chunk - 1 */
+    const float *distances; /* with chunks: what each comes to, from before + chunk - 1 to 1 - chunk */
     size_t values;          /* with chunks: where among the states those that were kept begin */
 } attention;
 
 /* How far a frame sees, of so many. */
 static size_t within(uint32_t limit, size_t frames) { return limit < frames ? limit : frames - 1; }
 
-/* What each distance comes to, [before + 1 + after][channels], the furthest one after this frame first. */
-static void make_distances(const attention *own, sv_machine machine, float *distances, float *sinusoids, size_t before,
-                           size_t after) {
+/* Room that make_distances needs, in floats: sines and cosines so far, those of a distance and its codes, a row. */
+static size_t room_for_distances(const attention *own) {
+    return 3 * (size_t)own->sinusoids + own->codes / sizeof(float) + own->channels;
+}
+
+/* What each distance comes to, [channels][count], that to the furthest frame before first. A pair of sinusoids is
+ * turned on from one distance to the next, and every TURNS found anew. */
+static void make_distances(const attention *own, sv_machine machine, float *distances, double *turned, size_t before,
+                           size_t count) {
+    float *sinusoids = (float *)(turned + own->sinusoids), *row;
     sv_vector vector = {.codes = sinusoids + own->sinusoids};
-    for (size_t i = 0; i < before + 1 + after; i++) {
-        double distance = (double)i - (double)after;
-        for (uint32_t pair = 0; pair < own->sinusoids / 2; pair++) {
-            sinusoids[2 * pair] = (float)sin(distance * own->slowness[pair]);
-            sinusoids[2 * pair + 1] = (float)cos(distance * own->slowness[pair]);
+    row = sinusoids + own->sinusoids + own->codes / sizeof(float);
+    for (size_t i = 0; i < count; i++) {
+        double distance = (double)before - (double)i;
+        for (uint32_t k = 0; k < own->sinusoids; k += 2) {
+            double sine = turned[k], cosine = turned[k + 1], *turn = own->turns + k;
+            if (i % TURNS) {
+                turned[k] = sine * turn[1] - cosine * turn[0];
+                turned[k + 1] = cosine * turn[1] + sine * turn[0];
+            } else {
+                turned[k] = sin(distance * own->slowness[k / 2]);
+                turned[k + 1] = cos(distance * own->slowness[k / 2]);
+            }
+            sinusoids[k] = (float)turned[k];
+            sinusoids[k + 1] = (float)turned[k + 1];
         }
         sv_quantize(&vector, sinusoids, own->sinusoids, machine);
-        sv_multiply(own->position, &vector, 1, 0, NULL, 0, distances + i * own->channels, 0);
+        sv_multiply(own->position, &vector, 1, 0, NULL, 0, row, 0);
+        for (size_t c = 0; c < own->channels; c++)
+            distances[c * count + i] = row[c];
     }
 }
 
-/* What one frame takes of `count` frames; `distance` is that of the first, the next ones lie before it. The scratch has
- * room for two frames and for scores. */
-static void attend(const attention *own, const sv_functions *f, const float *query, const float *keys,
-                   const float *values, size_t count, const float *distance, float *scratch, float *y) {
+/* Of frames, or distances, one after the other: a row for each channel, so many floats apart. */
+typedef struct {
+    const float *rows;
+    size_t apart;
+} columns;
+
+/* What one frame takes of `count` frames, whose distances to it go down. The scratch has room for two frames and for
+ * two scores of each. */
+static void attend(const attention *own, const sv_functions *f, const float *query, columns keys, const float *values,
+                   size_t count, columns distances, float *scratch, float *y) {
     size_t channels = own->channels, size = channels / own->heads;
     float *content = scratch, *positional = content + channels, *scores = positional + channels;
+    float *by_position = scores + count, scale = 1 / sqrtf((float)size);
     f->add(content, query, own->content_bias, channels);
     f->add(positional, query, own->position_bias, channels);
     for (size_t c = 0; c < channels; c += size) {
         float highest = -INFINITY;
-        f->dots(scores, content + c, keys + c, (ptrdiff_t)channels, size, count, 0);
-        f->dots(scores, positional + c, distance + c, -(ptrdiff_t)channels, size, count, 1);
-        f->affine(scores, scores, 1 / sqrtf((float)size), 0, count);
+        f->mix(scores, content + c, keys.rows + c * keys.apart, keys.apart, count, size);
+        f->mix(by_position, positional + c, distances.rows + c * distances.apart, distances.apart, count, size);
+        f->add(scores, scores, by_position, count);
         for (size_t s = 0; s < count; s++)
             highest = scores[s] > highest ? scores[s] : highest;
-        f->affine(scores, scores, 1, -highest, count);
+        f->affine(scores, scores, scale, -highest * scale, count);
         f->exp(scores, scores, count);
         f->affine(scores, scores, 1 / f->sum(scores, count), 0, count);
         f->mix(y + c, scores, values + c, channels, size, count);
@@ -57,13 +84,13 @@ static void attend(const attention *own, const sv_functions *f, const float *que
 }
 
 /* Each frame lies in a ring of `room` frames, and once more in a second one behind it, so that the last `room` frames
- * lie one after the other, whichever they are. */
-static void keep(float *ring, const float *frames, size_t count, size_t room, size_t first, size_t channels) {
-    for (size_t i = 0; i < count; i++) {
-        float *place = ring + (first + i) % room * channels;
-        memcpy(place, frames + i * channels, channels * sizeof *frames);
-        memcpy(place + room * channels, frames + i * channels, channels * sizeof *frames);
-    }
+ * lie one after the other, whichever they are. Keys lie there channel by channel. */
+static void keep(float *keys, float *values, const float *key, const float *value, size_t place, size_t room,
+                 size_t channels) {
+    for (size_t c = 0; c < channels; c++)
+        keys[c * 2 * room + place] = keys[c * 2 * room + room + place] = key[c];
+    memcpy(values + place * channels, value, channels * sizeof *value);
+    memcpy(values + (room + place) * channels, value, channels * sizeof *value);
 }
 
 /* Each chunk sees itself and as many frames before it as there have been. */
@@ -78,15 +105,17 @@ static void run_chunks(const sv_task *task, const sv_work *work) {
     size_t chunk = task->attributes->chunk, before = task->attributes->before, room = before + chunk;
     uint64_t position = sv_position(work, clock);
     for (size_t start = 0; start < frames; start += chunk) {
-        size_t size = chunk < frames - start ? chunk : frames - start, at = start * channels;
+        size_t size = chunk < frames - start ? chunk : frames - start;
         size_t known = position + start < before ? (size_t)(position + start) : before;
-        size_t place = (size_t)((position + start) % room), first = (place + room - known) % room * channels;
-        keep(keys, key + at, size, room, place, channels);
-        keep(values, value + at, size, room, place, channels);
-        for (size_t t = 0; t < size; t++)
-            attend(own, f, query + at + t * channels, keys + first, values + first, known + size,
-                   own->distances + (known + t + chunk - 1) * channels, sv_room(work, task->scratch),
-                   y + at + t * channels);
+        size_t first = (size_t)((position + start + room - known) % room);
+        for (size_t t = start; t < start + size; t++)
+            keep(keys, values, key + t * channels, value + t * channels, (size_t)((position + t) % room), room,
+                 channels);
+        for (size_t t = 0; t < size; t++) {
+            columns distances = {own->distances + before + chunk - 1 - known - t, before + 2 * chunk - 1};
+            attend(own, f, query + (start + t) * channels, (columns){keys + first, 2 * room}, values + first * channels,
+                   known + size, distances, sv_room(work, task->scratch), y + (start + t) * channels);
+        }
     }
     if (!isfinite(f->sum(key, frames * channels) + f->sum(value, frames * channels)))
         *work->sound = 0;
@@ -94,21 +123,26 @@ static void run_chunks(const sv_task *task, const sv_work *work) {
 
 static void run_attention(const sv_task *task, const sv_work *work) {
     const attention *own = task->own;
-    const float *query = sv_data(work, task->inputs[0]);
-    const float *keys = sv_data(work, task->inputs[1]), *values = sv_data(work, task->inputs[2]);
+    const float *query = sv_data(work, task->inputs[0]), *key = sv_data(work, task->inputs[1]);
+    const float *values = sv_data(work, task->inputs[2]);
     float *y = sv_data(work, task->value);
     size_t channels = own->channels;
     size_t frames = sv_frames(work, work->plan->values[task->value].clock);
     if (!frames)
         return;
     size_t before = within(task->attributes->before, frames), after = within(task->attributes->after, frames);
-    float *sinusoids = sv_room(work, task->scratch), *scratch = sinusoids + own->sinusoids + own->codes / sizeof(float);
-    float *distances = scratch + 2 * channels + frames;
-    make_distances(own, work->plan->machine, distances, sinusoids, before, after);
+    size_t count = before + 1 + after;
+    double *turned = sv_room(work, task->scratch);
+    float *keys = (float *)turned + room_for_distances(own), *distances = keys + channels * frames;
+    make_distances(own, work->plan->machine, distances, turned, before, count);
+    for (size_t t = 0; t < frames; t++)
+        for (size_t c = 0; c < channels; c++)
+            keys[c * frames + t] = key[t * channels + c];
     for (size_t t = 0; t < frames; t++) {
         size_t first = t > before ? t - before : 0, end = frames - t > after ? t + after + 1 : frames;
-        attend(own, work->plan->functions, query + t * channels, keys + first * channels, values + first * channels,
-               end - first, distances + (t + after - first) * channels, scratch, y + t * channels);
+        attend(own, work->plan->functions, query + t * channels, (columns){keys + first, frames},
+               values + first * channels, end - first, (columns){distances + before + first - t, count},
+               distances + channels * count, y + t * channels);
     }
 }
 
@@ -125,15 +159,15 @@ static sv_status take_chunks(sv_builder *builder, sv_task *task, attention *own)
         || bytes > SV_MOST_BYTES - *held)
         return sv_misfit(builder, task, "expected fewer distances between frames, got %zu", count);
     float *distances = sv_take(builder->pool, count * channels, sizeof *distances);
-    float *sinusoids = sv_take(builder->pool, own->sinusoids + own->codes / sizeof(float), sizeof *sinusoids);
-    if (!distances || !sinusoids)
+    double *turned = sv_take(builder->pool, room_for_distances(own), sizeof(float));
+    if (!distances || !turned)
         return sv_no_memory(builder);
-    make_distances(own, builder->plan->machine, distances, sinusoids, a->before + a->chunk - 1, a->chunk - 1);
+    make_distances(own, builder->plan->machine, distances, turned, a->before + a->chunk - 1, count);
     *held += bytes;
     own->distances = distances;
     task->run = run_chunks;
-    return sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1},
-                           (2 * channels + a->before + a->chunk) * sizeof(float), 0);
+    size_t scores = 2 * ((size_t)a->before + a->chunk);
+    return sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1}, (2 * channels + scores) * sizeof(float), 0);
 }
 
 sv_status sv_attention_task(sv_builder *builder, sv_task *task) {
@@ -155,18 +189,22 @@ sv_status sv_attention_task(sv_builder *builder, sv_task *task) {
     *own = (attention){.channels = channels, .heads = heads, .sinusoids = position->shape[1]};
     own->codes = (sv_codes_bytes(own->sinusoids) + 63) / 64 * 64;
     own->slowness = sv_take(builder->pool, own->sinusoids / 2, sizeof *own->slowness);
+    own->turns = sv_take(builder->pool, own->sinusoids, sizeof *own->turns);
     task->own = own;
     task->run = run_attention;
-    if (!own->slowness)
+    if (!own->slowness || !own->turns)
         return sv_no_memory(builder);
-    for (uint32_t pair = 0; pair < own->sinusoids / 2; pair++)
+    for (uint32_t pair = 0; pair < own->sinusoids / 2; pair++) {
         own->slowness[pair] = pow(10000, -2.0 * pair / own->sinusoids);
+        own->turns[2 * pair] = sin(own->slowness[pair]);
+        own->turns[2 * pair + 1] = cos(own->slowness[pair]);
+    }
     if (sv_floats(builder, task, 1, channels, &own->content_bias)
         || sv_floats(builder, task, 2, channels, &own->position_bias) || sv_shape(builder, task, 1, &channels)
         || sv_take_layer(builder, task, 0, channels, own->sinusoids, &own->position))
         return builder->failure->status;
     if (task->attributes->chunk)
         return take_chunks(builder, task, own);
-    size_t fixed = (own->sinusoids + 2 * (size_t)channels) * sizeof(float) + own->codes;
-    return sv_take_scratch(builder, task, x->clock, fixed, (1 + 2 * (size_t)channels) * sizeof(float));
+    size_t fixed = room_for_distances(own) + 2 * (size_t)channels;
+    return sv_take_scratch(builder, task, x->clock, fixed * sizeof(float), (2 + 3 * (size_t)channels) * sizeof(float));
 }

@@ -24,9 +24,7 @@ typedef struct {
     /* One step of an LSTM from its four gates' sums [4 size], in the order i, f, g, o: new cell in place, new hidden.
      */
     void (*lstm)(const float *gates, float *cell, float *hidden, size_t size);
-    /* Of `count` rows of `size`, so many floats apart, not in place: their products with `a`, added to y or not, and
-     * their sum by shares. */
-    void (*dots)(float *y, const float *a, const float *rows, ptrdiff_t apart, size_t size, size_t count, int add);
+    /* The sum [size] of so many rows by shares, not in place; rows are so many floats apart. */
     void (*mix)(float *y, const float *shares, const float *rows, size_t apart, size_t size, size_t count);
     float (*sum)(const float *x, size_t count);
     float (*sum_of_squares)(const float *x, float centre, size_t count); /* of the distances from `centre` */

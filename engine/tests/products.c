@@ -117,22 +117,15 @@ static void compute(const uint32_t *job) {
     free(y);
 }
 
-/* job: whether to mix, instructions, size, count, whether rows go backwards, whether to add; then the vector, the rows
- * without anything between or behind them, and what is there before. */
-static void rows(const uint32_t *job) {
-    sv_options options = {SV_FLOAT32, (sv_instructions)job[1]};
-    const sv_functions *f = sv_functions_for(sv_machine_for(&options));
-    uint32_t size = job[2], count = job[3], given = job[0] ? count : size, results = job[0] ? size : count;
-    float *a = input(4 * (size_t)given), *x = input(4 * (size_t)size * count), *y = input(4 * (size_t)results);
-    if (job[0])
-        f->mix(y, a, x, size, size, count);
-    else if (job[4])
-        f->dots(y, a, x + (size_t)(count - 1) * size, -(ptrdiff_t)size, size, count, (int)job[5]);
-    else
-        f->dots(y, a, x, size, size, count, (int)job[5]);
-    fwrite(y, 4, results, stdout);
-    free(a);
-    free(x);
+/* job: instructions, size, count; then the shares, and the rows without anything between or behind them. */
+static void mix(const uint32_t *job) {
+    sv_options options = {SV_FLOAT32, (sv_instructions)job[0]};
+    size_t size = job[1], count = job[2];
+    float *shares = input(4 * count), *rows = input(4 * size * count), *y = malloc(4 * size);
+    sv_functions_for(sv_machine_for(&options))->mix(y, shares, rows, size, size, count);
+    fwrite(y, 4, size, stdout);
+    free(shares);
+    free(rows);
     free(y);
 }
 
@@ -144,7 +137,7 @@ int main(void) {
         if (job[0] == 1)
             compute(job + 1);
         if (job[0] == 2)
-            rows(job + 1);
+            mix(job + 1);
     }
     sv_options best = {SV_INT8, SV_BEST};
     uint32_t last = (uint32_t)sv_machine_for(&best).instructions; /* what this CPU has */

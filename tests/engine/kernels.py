@@ -125,10 +125,8 @@ def compute(name: str, instructions: int, a: Floats, b: Floats | None = None, c:
     return np.frombuffer(answer(instructions, job + b"".join(v.astype("<f4").tobytes() for v in vectors)), np.float32)
 
 
-def of_rows(instructions: int, rows: Floats, a: Floats, mix: bool = False, backwards: bool = False,
-            add_to: Floats | None = None) -> Floats:
-    """The products of rows [count, size] with a vector [size], or their sum by shares [count]."""
+def mix(instructions: int, rows: Floats, shares: Floats) -> Floats:
+    """The sum of rows [count, size] by shares [count]."""
     count, size = rows.shape
-    job = struct.pack("<14I", 2, mix, _asked(instructions), size, count, backwards, add_to is not None, *[0] * 7)
-    y = np.full(size if mix else count, np.nan, np.float32) if add_to is None else add_to
-    return np.frombuffer(answer(instructions, job + a.tobytes() + rows.tobytes() + y.tobytes()), np.float32)
+    job = struct.pack("<14I", 2, _asked(instructions), size, count, *[0] * 10)
+    return np.frombuffer(answer(instructions, job + shares.tobytes() + rows.tobytes()), np.float32)

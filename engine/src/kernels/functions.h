@@ -10,7 +10,7 @@ typedef int32_t whole __attribute__((vector_size(4 * LANES)));
 
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE reals all(float value) { return (reals){0} + value; }
+INLINE reals all(float value) { return value - (reals){0}; }
 INLINE bits as_bits(reals x) {
     bits y;
     memcpy(&y, &x, sizeof y);
@@ -232,45 +232,29 @@ static float reduce_squares(const float *x, float centre, size_t count) {
     return total;
 }
 
-/* The last register of a row begins before the row's end by that much; its first lanes have been in the one before. */
-static void map_dots(float *y, const float *a, const float *rows, ptrdiff_t stride, size_t size, size_t count,
-                     int add) {
-    float last[2 * LANES] = {0};
-    size_t whole_ones = size / LANES * LANES, left = size - whole_ones;
-    memcpy(last + LANES - left, a + whole_ones, left * sizeof *last);
-    for (size_t r = 0; r < count; r++, rows += stride) {
-        reals sum = {0};
-        for (size_t i = 0; i < whole_ones; i += LANES)
-            sum = MULTIPLY_ADD(load(a + i), load(rows + i), sum);
-        if (left && whole_ones)
-            sum = MULTIPLY_ADD(load(last), load(rows + size - LANES), sum);
-        else if (left)
-            sum = load_some(a, left) * load_some(rows, left);
-        y[r] = sum_of_lanes(sum) + (add ? y[r] : 0);
-    }
-}
-
-INLINE void mix_lanes(float *y, const float *shares, const float *rows, size_t stride, size_t count, size_t lanes) {
-    reals a = {0}, b = {0};
+INLINE void mix_lanes(float *y, const float *shares, const float *rows, size_t apart, size_t count, size_t lanes) {
+    reals a = {0}, b = {0}, c = {0}, d = {0}; /* they need not wait for each other */
     size_t r = 0;
-    for (; r + 2 <= count; r += 2) {
-        a = MULTIPLY_ADD(all(shares[r]), load_some(rows + r * stride, lanes), a);
-        b = MULTIPLY_ADD(all(shares[r + 1]), load_some(rows + (r + 1) * stride, lanes), b);
+    for (; r + 4 <= count; r += 4, rows += 4 * apart) {
+        a = MULTIPLY_ADD(all(shares[r]), load_some(rows, lanes), a);
+        b = MULTIPLY_ADD(all(shares[r + 1]), load_some(rows + apart, lanes), b);
+        c = MULTIPLY_ADD(all(shares[r + 2]), load_some(rows + 2 * apart, lanes), c);
+        d = MULTIPLY_ADD(all(shares[r + 3]), load_some(rows + 3 * apart, lanes), d);
     }
-    if (r < count)
-        a = MULTIPLY_ADD(all(shares[r]), load_some(rows + r * stride, lanes), a);
-    store_some(y, a + b, lanes);
+    for (; r < count; r++, rows += apart)
+        a = MULTIPLY_ADD(all(shares[r]), load_some(rows, lanes), a);
+    store_some(y, (a + b) + (c + d), lanes);
 }
 
-/* The last register of a row, again, begins before the row's end by that much, and is computed twice in part. */
-static void map_mix(float *y, const float *shares, const float *rows, size_t stride, size_t size, size_t count) {
+/* The last register of a row ends where the row does, and is computed twice in part. */
+static void map_mix(float *y, const float *shares, const float *rows, size_t apart, size_t size, size_t count) {
     size_t i = 0;
     for (; i + LANES <= size; i += LANES)
-        mix_lanes(y + i, shares, rows + i, stride, count, LANES);
+        mix_lanes(y + i, shares, rows + i, apart, count, LANES);
     if (i < size && i)
-        mix_lanes(y + size - LANES, shares, rows + size - LANES, stride, count, LANES);
+        mix_lanes(y + size - LANES, shares, rows + size - LANES, apart, count, LANES);
     else if (i < size)
-        mix_lanes(y, shares, rows, stride, count, size);
+        mix_lanes(y, shares, rows, apart, count, size);
 }
 
 /* Bits of floats without their sign are in the order of the floats, and those of NaN are the greatest. */
@@ -305,7 +289,6 @@ static const sv_functions functions = {
     .affine = map_affine,
     .channels = map_channels,
     .lstm = map_lstm,
-    .dots = map_dots,
     .mix = map_mix,
     .sum = reduce_sum,
     .sum_of_squares = reduce_squares,
