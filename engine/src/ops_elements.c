@@ -82,12 +82,8 @@ sv_status sv_scale_shift_task(sv_builder *builder, sv_task *task) {
 
 static void run_prelu(const sv_task *task, const sv_work *work) {
     const by_channel *own = task->own;
-    const float *x = sv_data(work, task->inputs[0]);
-    float *y = sv_data(work, task->value);
-    size_t count = elements(task, work);
-    for (size_t i = 0; i < count; i += own->channels)
-        for (size_t c = 0; c < own->channels; c++)
-            y[i + c] = x[i + c] < 0 ? own->scale[c] * x[i + c] : x[i + c];
+    work->plan->functions->prelu(sv_data(work, task->value), sv_data(work, task->inputs[0]), own->scale, own->channels,
+                                 elements(task, work) / own->channels);
 }
 
 sv_status sv_prelu_task(sv_builder *builder, sv_task *task) {

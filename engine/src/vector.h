@@ -21,6 +21,8 @@ typedef struct {
     void (*div)(float *y, const float *a, const float *b, size_t count);
     void (*affine)(float *y, const float *x, float scale, float shift, size_t count);
     void (*channels)(float *y, const float *x, const float *scale, const float *shift, size_t channels, size_t places);
+    /* x, times the slope of its channel, or the only one, where it is below 0. */
+    void (*prelu)(float *y, const float *x, const float *slope, size_t channels, size_t places);
     /* One step of an LSTM from its four gates' sums [4 size], in the order i, f, g, o: new cell in place, new hidden.
      */
     void (*lstm)(const float *gates, float *cell, float *hidden, size_t size);

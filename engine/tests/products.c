@@ -82,7 +82,7 @@ static int multiply(const uint32_t *job) {
     return 0;
 }
 
-enum { POWER = 6, GATE, AFFINE = 12, CHANNELS, LSTM, SUM, SUM_OF_SQUARES };
+enum { POWER = 6, GATE, AFFINE = 12, CHANNELS, PRELU, ONE_PRELU, LSTM, SUM, SUM_OF_SQUARES };
 
 /* job: number of the function in the order of vector.h, instructions, count; then three vectors, and four for lstm. */
 static void compute(const uint32_t *job) {
@@ -104,6 +104,8 @@ static void compute(const uint32_t *job) {
         f->affine(y, a, b[0], c[0], n);
     else if (name == CHANNELS)
         f->channels(y, a, b, c, n, 1);
+    else if (name == PRELU || name == ONE_PRELU)
+        f->prelu(y, a, b, name == PRELU ? n : 1, name == PRELU ? 1 : n);
     else if (name == LSTM) {
         f->lstm(gates, a, y, n);
         fwrite(a, 4, n, stdout); /* the cell, in place */

@@ -113,7 +113,7 @@ def multiply(matrix: Matrix, x: Floats, precision: int, instructions: int, posit
 
 
 FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "elu", "log1p", "power", "gate", "add", "sub", "mul", "div", "affine",
-             "channels", "lstm", "sum", "sum_of_squares", "largest")
+             "channels", "prelu", "one prelu", "lstm", "sum", "sum_of_squares", "largest")
 
 
 def compute(name: str, instructions: int, a: Floats, b: Floats | None = None, c: Floats | None = None,

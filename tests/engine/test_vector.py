@@ -61,7 +61,8 @@ def test_any_count(count: int, instructions: int) -> None:
     for name, exact in {
         "gate": wide[0] * sigmoid(wide[1]), "add": wide[0] + wide[1], "sub": wide[0] - wide[1],
         "mul": wide[0] * wide[1], "div": wide[0] / wide[1], "affine": wide[0] * wide[1][0] + wide[2][0] * ones,
-        "channels": wide[0] * wide[1] + wide[2],
+        "channels": wide[0] * wide[1] + wide[2], "prelu": np.where(wide[0] < 0, wide[0] * wide[1], wide[0]),
+        "one prelu": np.where(wide[0] < 0, wide[0] * wide[1][0], wide[0]),
     }.items():
         close(compute(name, instructions, a, b, c), exact)
     total, size = wide[0].sum(), np.abs(wide[0]).sum()

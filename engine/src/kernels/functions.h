@@ -186,6 +186,18 @@ static void map_channels(float *y, const float *x, const float *scale, const flo
     }
 }
 
+INLINE reals prelu_of(reals x, reals slope) { return choose(x < 0.0f, x * slope, x); }
+
+static void map_prelu(float *y, const float *x, const float *slope, size_t channels, size_t places) {
+    if (channels == 1)
+        for (size_t i = 0, left = places; i < places; i += LANES, left -= LANES)
+            store_some(y + i, prelu_of(load_some(x + i, left), all(*slope)), left);
+    else
+        for (size_t p = 0; p < places; p++, x += channels, y += channels)
+            for (size_t c = 0, left = channels; c < channels; c += LANES, left -= LANES)
+                store_some(y + c, prelu_of(load_some(x + c, left), load_some(slope + c, left)), left);
+}
+
 static void map_lstm(const float *gates, float *cell, float *hidden, size_t size) {
     for (size_t j = 0; j < size; j += LANES) {
         size_t n = size - j < LANES ? size - j : LANES;
@@ -288,6 +300,7 @@ static const sv_functions functions = {
     .div = map_div,
     .affine = map_affine,
     .channels = map_channels,
+    .prelu = map_prelu,
     .lstm = map_lstm,
     .mix = map_mix,
     .sum = reduce_sum,
