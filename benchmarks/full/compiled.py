@@ -72,7 +72,7 @@ class Compiled:
         for name, told in self.models.items():
             taken = sorted(told.get("profile", {}).items(), key=lambda row: -row[1])
             whole = sum(each for _, each in taken)
-            shown = (f"{op} {each:.0f}" for op, each in taken if each >= LEAST * whole)
+            shown = (f"{op} {each:.{int(each < 9.5)}f}" for op, each in taken if each >= LEAST * whole)
             rows.append([name, f"{whole:.0f}", ", ".join(shown)])
         return markdown(("microseconds of a frame, int8, at best", "all", "of which"), rows)
 
