@@ -28,7 +28,8 @@ def stored(folder: Path, hot: float = 12.5, avx2: float = 6, cold: float = 7, mo
     model = {
         "hot": kinds(hot), "cold": kinds(cold), "bytes": 10, "weight_bytes": 20, "bytes_a_second": 1e9,
         "bandwidth": 2e9, "share_of_bandwidth": share, "c_process": {"VmHWM": most, "VmRSS": most},
-        "onnxruntime_process": None, "load": 4.0, "profile": {"linear": 35.2, "lstm": 60.0, "stft": 4.04, "istft": 0.76},
+        "onnxruntime_process": None, "load": 4.0,
+        "profile": {"linear": 35.2, "lstm": 60.0, "stft": 4.04, "istft": 0.76},
         "quality": {of: {"pesq_wb": 0.001, "stoi": stoi} for of in ("reference", "int8", "change")},
     }
     path = folder / "engine.json"
