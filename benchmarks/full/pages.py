@@ -51,7 +51,7 @@ def tables() -> dict[str, str]:
     quickstart = json.loads((enhance.RESULTS / "quickstart.json").read_text())
     return {
         "the quick start": enhance.short_table(quickstart),
-        "the published models": full.beside("c1", "forty", "sixty", "twentyfive", "c2", "ipkd"),
+        "the published models": full.beside("c1", "forty", "sixty", "twentyfive", "gentle", "c2", "ipkd"),
         "work 1": full.beside("ipkd"),
         "the ablations": full.ablations(),
         "work 2": full.beside("c1", "c2"),
