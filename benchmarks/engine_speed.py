@@ -3,7 +3,8 @@
 Writes benchmarks/results/engine.json: of compressed models of the full-size runs, of the shipped ones and of those
 named, the time of a frame on one thread, hot and with caches that were emptied before every frame; the memory of the C
 program that `sottovoce export c` makes; how fast weights are read; what each kind of operation takes; and what
-multiplying in 8 bits does to speech. Of a Conformer of the usual small size, with weights from a seed, times alone.
+multiplying in 8 bits does to speech. Of recognizers, such as a Conformer of the usual small size with weights from a
+seed, times alone.
 RESULTS.md and the tables of the documents follow. A few minutes on a machine that does nothing else; what is in the
 file, of the same model and engine, is not measured again.
 """
@@ -55,10 +56,11 @@ MIXTURES = 20
 METRICS = ("pesq_wb", "stoi")
 
 
-def chosen(arguments: list[str]) -> dict[str, Path]:
+def chosen(arguments: list[str], scratch: Path) -> dict[str, Path]:
     """Where the models are to be, by the names of their runs; those that are shipped are here without a run."""
     models = {name: ROOT / "runs" / "full" / name / "model.sotto" for name in LISTED}
     models |= {load(path).meta["name"]: path for path in zoo.shipped().values()}
+    models[STAND_IN] = stand_in(scratch / "conformer.sotto")
     return models | {name: Path(path) for name, _, path in (argument.partition("=") for argument in arguments)}
 
 
@@ -177,8 +179,8 @@ def main(arguments: list[str]) -> None:
     stored = json.loads(RESULT.read_text())["models"] if RESULT.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch, one_thread():
         objects, profiled = compiled_objects(Path(scratch) / "objects"), profiler(Path(scratch))
-        models = chosen(arguments)
-        models[STAND_IN] = stand_in(Path(scratch) / "conformer.sotto")
+        models = chosen(arguments, Path(scratch))
+        heard = {name for name, path in models.items() if path.is_file() and not Session(load(path)).features}
         engine = b"".join(path.read_bytes() for path in sorted((ENGINE / "src").rglob("*.[ch]")))
         digests = {name: sha256(engine + path.read_bytes()).hexdigest() for name, path in models.items()
                    if path.is_file()}
@@ -190,13 +192,13 @@ def main(arguments: list[str]) -> None:
         }
         for name in [name for name in digests if name not in found]:
             with tempfile.TemporaryDirectory() as folder:
-                memory = {} if name == STAND_IN else process_of_c(models[name], objects, Path(folder))
+                memory = process_of_c(models[name], objects, Path(folder)) if name in heard else {}
             found[name] = {"sha256": digests[name], "commit": asked.stdout.strip(), **speed(models[name]),
                            "c_process": memory, "profile": profile(profiled, models[name]),
                            "load": os.getloadavg()[0]}
             write_text(RESULT, json.dumps(result, indent=1) + "\n")
         for name in found:
-            if "quality" not in found[name] and name != STAND_IN:
+            if "quality" not in found[name] and name in heard:
                 found[name]["quality"] = quality(models[name])
                 write_text(RESULT, json.dumps(result, indent=1) + "\n")
     pages.write()

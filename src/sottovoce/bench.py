@@ -89,14 +89,14 @@ def times(
     """Times and ratios of each kind, in this process; cold: what lies in caches is driven out before every frame."""
     data = read_bytes(path)
     model = Session(_artefact(data, str(path)))
-    walked = np.ones(WALKED // 8 if cold else 0)                  # not zeros, which might all lie in one page
+    walked = np.ones(WALKED // 8 if cold else 0)                 # not zeros, which might all lie in one page
     rows: dict[str, dict[str, Any]] = {}
-    runners, before = {}, {}
+    runners: dict[str, Runner] = {}
+    before: dict[str, Callable[[], object]] = {}
     for kind in kinds:
         try:
             runners[kind] = _runner(kind, data, str(path), seconds)
-            small = _runner(kind, encode(SMALL), "small", seconds)
-            before[kind] = partial(_emptied, walked, small.calls[0]) if cold else bool
+            before[kind] = _emptying(walked, _runner(kind, encode(SMALL), "small", seconds)) if cold else bool
             runners[kind].round(before[kind])                    # what is done once is not timed
         except (SottovoceError, ImportError) as error:
             runners.pop(kind, None)
@@ -198,9 +198,8 @@ def _instructions(data: bytes) -> str | None:
         return None
 
 
-def _emptied(walked: NDArray[np.float64], call: Callable[[], object]) -> None:
-    walked.sum()
-    call()
+def _emptying(walked: NDArray[np.float64], small: Runner) -> Callable[[], object]:
+    return lambda: (walked.sum(), small.calls[0]())
 
 
 def _seconds(work: Callable[[], object], before: Callable[[], object]) -> float:

@@ -134,6 +134,12 @@ def test_chunk_after_chunk_is_heard_as_the_whole(chunk: int, left: int, more: di
     check(export_onnx(artefact, int8=True), artefact, tolerance=0.1)
 
 
+def test_chunks_that_do_not_stream_are_refused() -> None:
+    artefact = changed(of_one_operation("attention, few"), -1, attributes={"heads": 2, "before": 3, "chunk": 3})
+    with pytest.raises(SottovoceError, match=r"got chunks of 3 frames \(value\) in one that looks ahead"):
+        export_onnx(artefact)
+
+
 def test_chunks_have_a_state_that_goes_in_and_comes_out() -> None:
     settings = {**CONFORMERS[0], "layers": 1, "causal": True, "chunk": 3, "left": 4}
     model = onnx.load_from_string(export_onnx(conformer(settings)))

@@ -47,9 +47,15 @@ def attention_of_chunk(chunk: Chunk, node: Node) -> str:
     unknown = add("Sub", scalar(before), heard)
     count = before + size
     waves = chunk.tensors[node.tensors["position"]].shape[1]
+
+    def shifted(scores: str) -> str:
+        if size == 1:                            # a row alone begins where it has to
+            return add("Slice", scores, axes(0), axes(count), axes(3))
+        return by_frame(chunk, scores, axes(size), axes(count + size - 1), axes(count))
+
     sight = Sight(
         chunk.builder.constant(sinusoids(count, size, waves)),
-        lambda scores: by_frame(chunk, scores, axes(size), axes(count + size - 1), axes(count), size == 1),
+        shifted,
         add("GreaterOrEqual", chunk.builder.constant(np.arange(count, dtype=np.float32)), unknown),
     )
     return mixed(chunk, node, query, keys, values, sight)
@@ -89,14 +95,12 @@ def seen(utterances: Utterances, node: Node) -> str:
     return visible
 
 
-def by_frame(scope: Scope, scores: str, queries: str, row: str, count: str, alone: bool = False) -> str:
+def by_frame(scope: Scope, scores: str, queries: str, row: str, count: str) -> str:
     """Scores [N, heads, T, S] of frame against frame, from [N, heads, T, S + T] of frame against distance S - 1 to -T.
 
-    `queries`, `row` and `count` are T, S + T - 1 and S, each as [1]; `alone`: T is 1.
+    `queries`, `row` and `count` are T, S + T - 1 and S, each as [1].
     """
     add, axes = scope.builder.add, scope.axes
-    if alone:
-        return add("Slice", scores, axes(0), count, axes(3))
     # As in the runtime: row t starts at distance t, so a stride of one less walks along all of them.
     first = add("Sub", queries, axes(1))
     end = add("Add", first, add("Mul", queries, row))

@@ -25,7 +25,6 @@ class Frame(Scope):
                  kept: Mapping[tuple[str, str], Shape], values: dict[str, str]) -> None:
         """`shapes` of all values, and of what nodes keep, as in `inside.py`."""
         super().__init__(builder, tensors, {name: shape[2:] for name, shape in shapes.items()}, values)
-        self.shapes = shapes
         self.kept = {part: shape for part, shape in kept.items() if prod(shape)}
         self.after: dict[tuple[str, str], str] = {}                     # what nodes keep after this frame
 

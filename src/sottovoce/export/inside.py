@@ -63,8 +63,9 @@ def through(nodes: Sequence[Node], tensors: Mapping[str, Array], values: dict[st
     return after
 
 
-def shapes(artefact: Artefact, nodes: Sequence[Node], values: dict[str, Array]) \
-        -> tuple[dict[str, Shape], dict[tuple[str, str], Shape]]:
+def shapes(
+    artefact: Artefact, nodes: Sequence[Node], values: dict[str, Array]
+) -> tuple[dict[str, Shape], dict[tuple[str, str], Shape]]:
     """Of all values, those at the start given, by name, and of what nodes keep by node and part.
 
     Raises SottovoceError if operations and tensors do not fit together.

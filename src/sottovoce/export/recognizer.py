@@ -1,8 +1,8 @@
 """A recognizer in ONNX: filter banks in, log probabilities of symbols out.
 
 Of whole utterances the file has the form that sherpa-onnx loads in the place of its `zipformer_ctc`: it makes the
-filter banks itself, and reads the symbols in a file of text, a line each. One whose attention sees chunks takes the
-filter banks of a chunk, and its state passes in and out; that form is for plain onnxruntime.
+filter banks itself, and reads the symbols in a file of text, a line each. One that streams takes the filter banks of a
+chunk, and its state passes in and out; that form is for plain onnxruntime.
 """
 
 from collections.abc import Mapping
@@ -43,8 +43,7 @@ class Recognizer:
     @property
     def chunk(self) -> int:
         """Filter banks that it takes at once; 0: those of a whole utterance."""
-        in_chunks = any("chunk" in node.attributes for node in self.nodes)
-        return self.artefact.graph.piece if in_chunks else 0
+        return self.artefact.graph.piece
 
     @cached_property
     def features(self) -> dict[str, Shape]:
@@ -88,7 +87,10 @@ def recognizes(artefact: Artefact) -> bool:
 
 
 def recognizer(artefact: Artefact) -> Recognizer:
-    """All behind the filter banks. Raises SottovoceError unless the graph begins with those of sherpa-onnx."""
+    """All behind the filter banks.
+
+    Raises SottovoceError unless the graph begins with those of sherpa-onnx, and has no chunks if it does not stream.
+    """
     graph = artefact.graph
     first, *nodes = graph.nodes
     if first.op != FEATURES or first.inputs != graph.inputs or any({*graph.inputs} & {*node.inputs} for node in nodes):
@@ -99,6 +101,10 @@ def recognizer(artefact: Artefact) -> Recognizer:
                              f"got {first.attributes}")
     model = Recognizer(artefact, first, tuple(nodes))
     check_operations(nodes, OF_CHUNKS if model.chunk else OF_UTTERANCES)
+    for node in nodes if not model.chunk else ():
+        if "chunk" in node.attributes:
+            raise SottovoceError(f"ONNX export: expected a model that streams, or attention over whole utterances, got "
+                                 f"chunks of {node.attributes['chunk']} frames ({node.name}) in one that looks ahead")
     return model
 
 

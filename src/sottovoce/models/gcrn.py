@@ -126,9 +126,9 @@ class GcrnEnhancer(nn.Module):
                 reads += [Place(f"encoder.{place + 1}.{part}.weight", 1) for part in PARTS]
             else:
                 share = self.lstm_1.share                            # a channel is four values one after the other
-                reads += [Place(f"lstm_1.parts.{part}.weight_ih_l0", 1, units=tuple(
-                    value // 4 for value in range(part * share, (part + 1) * share)))
-                          for part in range(self.config.groups)]
+                reads += [Place(f"lstm_1.parts.{number}.weight_ih_l0", 1, units=tuple(
+                    value // 4 for value in range(number * share, (number + 1) * share)))
+                          for number in range(self.config.groups)]
             groups.append(Group(f"encoder.{place}", "channels", count,
                                 (*_gives("encoder", "norms", place, 0), *reads)))
         for decoder in decoders:
