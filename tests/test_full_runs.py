@@ -284,7 +284,7 @@ def test_what_a_model_begins_with_is_counted_but_neither_scored_nor_recorded(mad
         make(queue, run)
     teacher = json.loads((queue.results / "fdnn-teacher.json").read_text())
     assert queue.state(START) == "done"
-    assert not (queue.results / "fdnn-start.json").exists() and not (queue.directory(START) / "test.json").exists()
+    assert not list(queue.results.rglob("fdnn-start*"))
     assert (teacher["steps"], teacher["steps_in_all"]) == (3, 6)
     assert teacher["seconds_in_all"] > teacher["seconds"]
 
@@ -310,6 +310,19 @@ def test_nothing_is_scored_twice(made: Queue, monkeypatch: pytest.MonkeyPatch) -
     make(made, CHILD)
     record(made, TEACHER)
     assert (made.results / "gcrn-c1.json").read_bytes() == before
+
+
+def test_what_was_made_elsewhere_is_compared_with(made: Queue, tmp_path: Path) -> None:
+    small = FullRun("gcrn-small", "gcrn", "control")
+    here = replace(made, runs=(TEACHER, CHILD, small), work=tmp_path / "runs", results=tmp_path / "results")
+    shutil.copytree(made.results, here.results)
+    shutil.copy(made.recipes / f"{TEACHER.name}.toml", made.recipes / f"{small.name}.toml")
+    shutil.copytree(made.directory(TEACHER), here.directory(small))
+    record(here, small)
+    against = json.loads((here.results / "gcrn-small.json").read_text())["scores"]["all"]["si_sdr"]["against"]
+    child = json.loads((here.results / "gcrn-c1.json").read_text())["scores"]["all"]["si_sdr"]
+    assert against["gcrn-teacher"]["mean"] == 0
+    assert against["gcrn-c1"]["mean"] == pytest.approx(-child["against"]["gcrn-teacher"]["mean"])
 
 
 def test_kept_error_rates_know_their_weight(tmp_path: Path) -> None:

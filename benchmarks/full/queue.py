@@ -5,7 +5,6 @@
         log.txt            what the run said
         failure.txt        why its last attempt ended
         began.json         of which models the run has begun
-        test.json          the scores of the test list, utterance by utterance; of acoustic models dev.json too
 """
 
 import fcntl

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from full.queue import FullRun, Queue
-from full.scores import Scores, input_scores, scores_of, swaps
+from full.scores import Scores, are_kept, input_scores, scores_of, swaps
 from sottovoce.artefact.cost import multiply_adds
 from sottovoce.artefact.describe import paper_bytes
 from sottovoce.artefact.file import load
@@ -131,11 +131,10 @@ def shipped_scores(queue: Queue, run: FullRun) -> dict[str, dict[str, float]]:
 
 
 def _references(queue: Queue, run: FullRun) -> dict[str, Scores]:
-    """What the run is compared with, if there: its task's inputs, its teacher, what it is after, and see VERSUS."""
+    """What the run is compared with, if kept: its task's inputs, its teacher, what it is after, and see VERSUS."""
     versus = VERSUS.get(run.variant) or VERSUS.get(run.kind)
     others = (queue.teacher(run), queue.by_name.get(f"{run.model}-{versus}"), *map(queue.by_name.get, run.after))
-    there = (other for other in others
-             if other is not None and other.kind != "start" and queue.state(other) == "done")
+    there = (other for other in others if other is not None and are_kept(queue, other))
     given = queue.recipe(run).task.given
     return {given: input_scores(queue, run), **{other.name: scores_of(queue, other) for other in there}}
 
