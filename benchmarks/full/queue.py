@@ -104,7 +104,7 @@ class Queue:
         """Whether the run was made here, of the recipe as it is now; what a model begins with has no result."""
         copy = self.directory(run) / "recipe.toml"
         recorded = run.kind == "start" or (self.results / f"{run.name}.json").is_file()
-        if not recorded or not (self.directory(run) / "model.sotto").is_file():
+        if not recorded or not copy.is_file() or not (self.directory(run) / "model.sotto").is_file():
             return False
         try:
             return copy.read_text(encoding="utf-8") == self.recipe(run).text
