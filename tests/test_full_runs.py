@@ -182,7 +182,7 @@ def test_a_changed_recipe_is_not_done(queue: Queue) -> None:
     (queue.recipes / "lstm-teacher.toml").open("a").write("# changed\n")
     assert states(queue) == ["done", "done", "ready"]
     (queue.directory(TEACHER) / "recipe.toml").unlink()  # a model from elsewhere, put in the run's place
-    assert states(queue) == ["ready", "waiting", "ready"]
+    assert states(queue) == ["ready", "done", "ready"]
 
 
 def test_threads_are_those_asked_for(queue: Queue) -> None:
