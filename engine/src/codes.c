@@ -60,10 +60,8 @@ static const char *read_all(sv_tensor *tensor, uint8_t **classes, const uint8_t 
     uint8_t flags = bytes[0];
     if (flags > (TRANSPOSED | NEIGHBOURS | HAS_CLASSES))
         return "flags of coded symbols that are known";
-    if (tensor->found && (wide || size > elements / 8 || elements > UINT32_MAX)) {
-        free(tensor->found); /* more than a bit of each element: too many are not 0 */
-        tensor->found = NULL;
-    }
+    if (wide || size > elements / 8 || elements > UINT32_MAX)
+        tensor->found = NULL; /* more than a bit of each element: too many are not 0 */
     tensor->codes8 = wide || tensor->found ? NULL : malloc(elements);
     tensor->codes16 = wide ? malloc(elements * sizeof *tensor->codes16) : NULL;
     if (!tensor->codes8 && !tensor->codes16 && !tensor->found)

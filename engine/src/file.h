@@ -20,7 +20,7 @@ typedef struct {
     size_t size;
 } sv_entry;
 
-/* The codes that are not 0 and the elements that have them, as they come. */
+/* The codes that are not 0 and the elements that have them, as they come; room for them that tensors use in turn. */
 typedef struct {
     uint32_t *elements;
     uint8_t *codes;
@@ -93,8 +93,8 @@ sv_status sv_unpack(sv_tensor *tensor, const sv_entry *entry, sv_failure *failur
 void sv_forget(sv_tensor *tensor);
 float sv_element(const sv_tensor *tensor, size_t index); /* not of what is `found` */
 
-/* The same, but of a codebook that is nearly all zeros only those elements are found that are not: most of the memory
- * that opening takes would go to the zeros. */
-sv_status sv_unpack_sparsely(sv_tensor *tensor, const sv_entry *entry, sv_failure *failure);
+/* The same, but of a codebook that is nearly all zeros only those elements are `found` that are not: most of the memory
+ * that opening takes would go to the zeros. Until the next is unpacked; the caller frees the room in the end. */
+sv_status sv_unpack_sparsely(sv_tensor *tensor, const sv_entry *entry, sv_found *found, sv_failure *failure);
 
 #endif

@@ -137,7 +137,7 @@ sv_status sv_take_layer(sv_builder *builder, const sv_task *task, uint32_t role,
     if (entry->axes != 2 || entry->shape[0] != rows || entry->shape[1] != columns)
         return sv_misfit(builder, task, "expected %.60s of %u rows and %u columns", entry->name, rows, columns);
     if (columns > SV_MOST_FOUND ? sv_unpack(&tensor, entry, builder->failure)
-                                : sv_unpack_sparsely(&tensor, entry, builder->failure))
+                                : sv_unpack_sparsely(&tensor, entry, &builder->found, builder->failure))
         return builder->failure->status;
     sv_take_matrix(builder, &tensor, rows, columns, NULL, NULL, matrix);
     sv_forget(&tensor);

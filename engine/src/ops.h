@@ -12,6 +12,7 @@ typedef struct {
     sv_failure *failure;
     size_t buffer_room;
     sv_operand **operands; /* the last one made of each value */
+    sv_found found;        /* room that every matrix uses: freed once, it leaves no holes among what stays */
 } sv_builder;
 
 /* Checks a node against its inputs, gives its value a shape, and fills in how it runs. */

@@ -1,4 +1,6 @@
 /* How the nodes of a file become a plan: their order, the pieces in which they stream, and their tasks. */
+#include <stdlib.h>
+
 #include "layout.h"
 #ifdef SV_PROFILE
 #include <stdio.h>
@@ -199,18 +201,15 @@ void sv_run_tasks(const sv_plan *plan, const sv_work *work, uint32_t first, uint
     }
 }
 
-sv_status sv_make_plan(sv_plan *plan, const sv_file *file, sv_machine machine, sv_pool *pool, sv_failure *failure) {
-    sv_builder builder = {.plan = plan, .file = file, .pool = pool, .failure = failure};
-    *plan = (sv_plan){.machine = machine,
-                      .functions = sv_functions_for(machine),
-                      .input_count = file->input_count,
-                      .value_count = file->input_count + file->node_count,
-                      .output = file->output};
-    plan->values = sv_take(pool, plan->value_count, sizeof *plan->values);
-    plan->tasks = sv_take(pool, file->node_count, sizeof *plan->tasks);
-    builder.operands = sv_take(pool, plan->value_count, sizeof *builder.operands);
-    if (!plan->values || !plan->tasks || !builder.operands)
-        return sv_no_memory(&builder);
+static sv_status make_tasks(sv_builder *builder) {
+    sv_plan *plan = builder->plan;
+    const sv_file *file = builder->file;
+    sv_failure *failure = builder->failure;
+    plan->values = sv_take(builder->pool, plan->value_count, sizeof *plan->values);
+    plan->tasks = sv_take(builder->pool, file->node_count, sizeof *plan->tasks);
+    builder->operands = sv_take(builder->pool, plan->value_count, sizeof *builder->operands);
+    if (!plan->values || !plan->tasks || !builder->operands)
+        return sv_no_memory(builder);
     if (!file->sample_rate || !file->input_count || file->output < file->input_count)
         return sv_fail(failure, SV_BAD_FILE,
                        "model: expected a sample_rate, an input and an output, got %u Hz and %u "
@@ -218,18 +217,18 @@ sv_status sv_make_plan(sv_plan *plan, const sv_file *file, sv_machine machine, s
                        file->sample_rate, file->input_count);
     for (uint32_t i = 0; i < file->input_count; i++)
         plan->values[i] = (sv_value){.clock = {i, 1}, .waveform = 1, .streamed = !i, .task = SV_NONE};
-    put_in_order(&builder);
-    if (find_piece(&builder) || find_ends(&builder))
+    put_in_order(builder);
+    if (find_piece(builder) || find_ends(builder))
         return failure->status;
     for (uint32_t i = 0; i < plan->task_count; i++) {
         sv_task *task = &plan->tasks[i];
         int makes_frames = task->node->op == SV_STFT || task->node->op == SV_FRAMES || task->node->op == SV_FBANK;
         for (uint32_t j = 0; j < task->input_count; j++)
             if (makes_frames != (task->inputs[j] < file->input_count)
-                || makes_frames != sv_input(&builder, task, j)->waveform)
-                return sv_misfit(&builder, task,
+                || makes_frames != sv_input(builder, task, j)->waveform)
+                return sv_misfit(builder, task,
                                  makes_frames ? "expected an input of the graph" : "expected frames, got a waveform");
-        if (sv_preparations[task->node->op](&builder, task))
+        if (sv_preparations[task->node->op](builder, task))
             return failure->status;
     }
     sv_value *output = &plan->values[plan->output];
@@ -238,5 +237,18 @@ sv_status sv_make_plan(sv_plan *plan, const sv_file *file, sv_machine machine, s
     if (!plan->features && !sv_same_clock(output->clock, (sv_clock){0, 1}))
         return sv_fail(failure, SV_BAD_FILE, "model: expected as many frames out as in");
     plan->features = plan->features ? (uint32_t)output->size : 0;
-    return sv_give_buffers(&builder);
+    return sv_give_buffers(builder);
+}
+
+sv_status sv_make_plan(sv_plan *plan, const sv_file *file, sv_machine machine, sv_pool *pool, sv_failure *failure) {
+    sv_builder builder = {.plan = plan, .file = file, .pool = pool, .failure = failure};
+    *plan = (sv_plan){.machine = machine,
+                      .functions = sv_functions_for(machine),
+                      .input_count = file->input_count,
+                      .value_count = file->input_count + file->node_count,
+                      .output = file->output};
+    sv_status status = make_tasks(&builder);
+    free(builder.found.elements);
+    free(builder.found.codes);
+    return status;
 }

@@ -123,10 +123,9 @@ static inline void advance(lane *l, const sv_symbols *of) {
         l->row_class = of->classes[l->row]; /* behind those of the rows lie those of the columns */
 }
 
-/* `about`: so many there may be at first. */
-static int note(sv_found *found, size_t element, uint32_t code, size_t about) {
+static int note(sv_found *found, size_t element, uint32_t code) {
     if (found->count == found->room) {
-        size_t room = 2 * found->room + about;
+        size_t room = found->room + found->room / 2 + 4096;
         uint32_t *elements = realloc(found->elements, room * sizeof *elements);
         found->elements = elements ? elements : found->elements;
         uint8_t *codes = elements ? realloc(found->codes, room) : NULL;
@@ -153,7 +152,7 @@ static const char *run_lanes(const decoder *lent) {
                 of.to8[l->to] = (uint8_t)symbol;
             else if (of.to16)
                 of.to16[l->to] = (uint16_t)symbol;
-            else if (symbol && !note(of.found, l->to, symbol, 256 + d.steps * d.lane_count / 16))
+            else if (symbol && !note(of.found, l->to, symbol))
                 return SV_MEMORY;
             advance(l, &of);
         }

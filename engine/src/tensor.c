@@ -197,10 +197,9 @@ sv_status sv_unpack(sv_tensor *tensor, const sv_entry *entry, sv_failure *failur
     return unpack(tensor, failure);
 }
 
-sv_status sv_unpack_sparsely(sv_tensor *tensor, const sv_entry *entry, sv_failure *failure) {
-    *tensor = (sv_tensor){.entry = entry};
-    if (entry->form == SV_CODEBOOK && !(tensor->found = calloc(1, sizeof *tensor->found)))
-        return sv_fail(failure, SV_NO_MEMORY, "%.80s: expected memory", entry->name);
+sv_status sv_unpack_sparsely(sv_tensor *tensor, const sv_entry *entry, sv_found *found, sv_failure *failure) {
+    *tensor = (sv_tensor){.entry = entry, .found = entry->form == SV_CODEBOOK ? found : NULL};
+    found->count = found->room = 0; /* what the last one needed more is given back as this one grows */
     return unpack(tensor, failure);
 }
 
@@ -208,11 +207,6 @@ void sv_forget(sv_tensor *tensor) {
     free(tensor->floats);
     free(tensor->codes8);
     free(tensor->codes16);
-    if (tensor->found) {
-        free(tensor->found->elements);
-        free(tensor->found->codes);
-        free(tensor->found);
-    }
     free(tensor->table);
     free(tensor->scales);
     *tensor = (sv_tensor){.entry = NULL};
