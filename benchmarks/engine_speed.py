@@ -27,8 +27,7 @@ from sottovoce import zoo
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.file import load, save
 from sottovoce.artefact.stored import Codebook, Stored
-from sottovoce.bench import CLOCK, FRAMES, WALKED, alone, one_thread, resident, times
-from sottovoce.bench import memory as process_memory
+from sottovoce.bench import FRAMES, WALKED, alone, bandwidth, memory, one_thread, resident, times
 from sottovoce.export.c import save_c
 from sottovoce.files import write_text
 from sottovoce.metrics.speech import measure
@@ -44,13 +43,13 @@ from sottovoce.runtime.transcribe import BLANK
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "engine.json"
 ENGINE = ROOT / "engine"
-CC = ("cc", "-std=c11", "-O2", f"-I{ENGINE}/include", f"-I{ENGINE}/src")
+CC = ("cc", "-std=c11", "-O3", f"-I{ENGINE}/include", f"-I{ENGINE}/src")
 LISTED = ("gcrn-forty", "gcrn-c1", "lstm-sixty", "lstm-c1", "tcnn-c1", "fdnn-c1")          # of the full-size runs
 STAND_IN = "conformer-s, weights from a seed"
 COMPILED = ("compiled int8", "compiled int16", "compiled float32")
 ONNX = ("onnxruntime int8", "onnxruntime float32")
 INSTRUCTIONS = ("portable", "avx2", "avx512", "neon")
-ROUNDS = 3
+ROUNDS = 20
 SECONDS = 4.0
 MIXTURES = 20
 METRICS = ("pesq_wb", "stoi")
@@ -99,23 +98,12 @@ def speed(path: Path) -> dict[str, Any]:
             "cold": alone(times, path, SECONDS, ROUNDS, [kind for kind in kinds if "int8" in kind], True)}
     weights = told["hot"]["kinds"]["compiled int8"]["weight_bytes"]
     taken = 1e-6 * told["hot"]["kinds"]["compiled int8"]["microseconds"]
-    read = alone(bandwidth, weights)
+    read = alone(bandwidth, weights, ROUNDS)
     return told | {
         "bytes": path.stat().st_size, "weight_bytes": weights, "bytes_a_second": weights / taken,
         "bandwidth": read, "share_of_bandwidth": weights / taken / read,
-        "onnxruntime_process": alone(process_memory, path, "onnxruntime int8", SECONDS),
+        "onnxruntime_process": memory(path, "onnxruntime int8", SECONDS),
     }
-
-
-def bandwidth(size: int) -> float:
-    """Bytes a second at which one thread reads a buffer of that size, again and again."""
-    buffer = np.ones(max(size // 4, 1), np.float32)
-    took = []
-    for _ in range(ROUNDS * FRAMES):
-        began = CLOCK()
-        np.dot(buffer, buffer)
-        took.append(CLOCK() - began)
-    return float(buffer.nbytes / np.median(took))
 
 
 def compiled_objects(folder: Path, *more: str) -> list[str]:

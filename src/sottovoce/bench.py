@@ -10,15 +10,16 @@ into them is the code of Python and of the engine, which a device would not have
 """
 
 import os
+import pickle
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +59,14 @@ SMALL = Artefact(
     {"sample_rate": 16_000},
 )
 Answer = TypeVar("Answer")
+CHILD = """import pickle, sys
+work, arguments = pickle.load(sys.stdin.buffer)
+try:
+    answer = work(*arguments), None
+except Exception as error:
+    answer = None, error
+pickle.dump(answer, sys.stdout.buffer)
+"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def measure(path: Path, seconds: float, rounds: int) -> dict[str, Any]:
         told = alone(times, path, seconds, rounds)
         for kind, row in told["kinds"].items():
             if "error" not in row:
-                row["process_bytes"] = alone(memory, path, kind, seconds)
+                row["process_bytes"] = memory(path, kind, seconds)
     return told
 
 
@@ -132,7 +141,8 @@ def _runner(kind: str, data: bytes, name: str, seconds: float) -> Runner:
     session = Session(artefact := _artefact(data, name))
     if engine == "numpy":
         return Runner(*_calls(session, seconds), sum(array.nbytes for array in session.tensors.values()))
-    return _of_onnx(artefact, session, precision == "int8", seconds)
+    data = _onnx(artefact, precision == "int8")
+    return _of_onnx(data, len(data), _whole(session, seconds))
 
 
 def _calls(session: AnySession, seconds: float) -> tuple[list[Callable[[], object]], int]:
@@ -147,22 +157,34 @@ def _calls(session: AnySession, seconds: float) -> tuple[list[Callable[[], objec
     return [partial(session.step, hop) for hop in hops], 1
 
 
-def _of_onnx(artefact: Artefact, session: AnySession, int8: bool, seconds: float) -> Runner:
-    """Of the model as it was before it was compressed: dense floats, or from these to 8 bits."""
-    from sottovoce.export.check import opened
+def _whole(session: AnySession, seconds: float) -> int:
+    """Frames of a waveform that a model hears as a whole; 0 of one that runs frame by frame."""
+    return 0 if session.causal else int(seconds * session.sample_rate) // session.hop
+
+
+def _onnx(artefact: Artefact, int8: bool) -> bytes:
+    """The model as it was before it was compressed: dense floats, or from these to 8 bits."""
     from sottovoce.export.int8 import in_int8
     from sottovoce.export.onnx import export_onnx
 
     tensors: dict[str, Stored] = {name: Dense(stored.to_array()) for name, stored in artefact.tensors.items()}
     data = export_onnx(Artefact(artefact.graph, tensors, artefact.meta))
-    model = opened(data := in_int8(data, INT8, signed=True) if int8 else data)
+    return in_int8(data, INT8, signed=True) if int8 else data
+
+
+def _of_onnx(exported: bytes | str, size: int, frames: int) -> Runner:
+    """Of an exported model or its path, by onnxruntime; so many frames at once, or 0: one after the other."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    model = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
     first, *others = model.get_inputs()
     outputs = [output.name for output in model.get_outputs()]
-    if not session.causal:                           # a recognizer of whole utterances
-        frames = int(seconds * session.sample_rate) // session.hop
+    if frames:                                       # a recognizer of whole utterances
         banks = (4 * _noise(frames * first.shape[2]) - 7).reshape(1, frames, -1)
         given = {first.name: banks, others[0].name: np.array([frames], np.int64)}
-        return Runner([lambda: model.run(None, given)], frames, len(data))
+        return Runner([lambda: model.run(None, given)], frames, size)
     state = {of.name: np.zeros(of.shape, np.float32) for of in others}
     frame = _noise(int(np.prod(first.shape))).reshape(first.shape)
 
@@ -170,13 +192,39 @@ def _of_onnx(artefact: Artefact, session: AnySession, int8: bool, seconds: float
         _, *after = model.run(outputs, {first.name: frame, **state})
         state.update(zip(state, after, strict=True))
 
-    return Runner([step] * FRAMES, 1, len(data))
+    return Runner([step] * FRAMES, 1, size)
 
 
 def memory(path: Path, kind: str, seconds: float) -> int | None:
-    """The most memory of this process, which is to do nothing but this; None where the system does not say."""
+    """The most memory of a process that only opens and runs the model, its Python included; None where the system does
+    not say.
+
+    Raises SottovoceError where this kind cannot run the model, ImportError where it is not installed.
+    """
+    if not kind.startswith("onnxruntime"):
+        return alone(_most, path, kind, seconds)
+    artefact = _artefact(read_bytes(path), str(path))
+    with tempfile.TemporaryDirectory() as folder:    # what exports and rounds it would take more than what runs it
+        exported = Path(folder) / "model.onnx"
+        exported.write_bytes(_onnx(artefact, kind.endswith("int8")))
+        return alone(_most_of_onnx, exported, _whole(Session(artefact), seconds))
+
+
+def _most(path: Path, kind: str, seconds: float) -> int | None:
     _runner(kind, read_bytes(path), str(path), seconds).round(bool)
     return resident("self").get("VmHWM")
+
+
+def _most_of_onnx(exported: Path, frames: int) -> int | None:
+    _of_onnx(str(exported), exported.stat().st_size, frames).round(bool)
+    return resident("self").get("VmHWM")
+
+
+def bandwidth(size: int, rounds: int) -> float:
+    """Bytes a second at which one thread reads a buffer of that size, again and again."""
+    buffer = np.ones(max(size // 4, 1), np.float32)
+    took = [_seconds(lambda: np.dot(buffer, buffer), bool) for _ in range(rounds * FRAMES)]
+    return float(buffer.nbytes / np.median(took))
 
 
 def resident(process: int | str) -> dict[str, int]:
@@ -226,6 +274,10 @@ def one_thread() -> Iterator[None]:
 
 
 def alone(work: Callable[..., Answer], *arguments: Any) -> Answer:
-    """What a function gives in a process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
+    """What a function gives in a process of its own, which imports nothing but what that needs; raises what it does."""
+    asked = subprocess.run([sys.executable, "-c", CHILD], input=pickle.dumps((work, arguments)), stdout=subprocess.PIPE,
+                           check=True)
+    answer, error = pickle.loads(asked.stdout)
+    if error is not None:
+        raise error
+    return answer                                    # type: ignore[no-any-return]
