@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from full.queue import FullRun, Queue
-from full.results import record
+from full.results import begins_with, record
 from full.scores import input_scores, scores_of
 from sottovoce.beginning import check
 from sottovoce.errors import SottovoceError
@@ -30,7 +30,8 @@ def make(queue: Queue, run: FullRun) -> None:
             return
         shown.stage("test list")
         own, given = scores_of(queue, run), input_scores(queue, run)
-        if recipe.model.checkpoint is not None and (teacher := queue.teacher(run)) is not None:
+        goes_on = any(other.kind != "start" for other in begins_with(queue, run))
+        if goes_on and (teacher := queue.teacher(run)) is not None:
             comparison = compare(given, scores_of(queue, teacher), own, recipe.task.groups("test"))
             write_text(directory / "scores.json", json.dumps(comparison.to_json(), indent=1))
             prove(at_work)               # the page; the scores it needs are there

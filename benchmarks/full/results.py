@@ -94,7 +94,7 @@ def spent(rows: Sequence[Row], step_seconds: float) -> Spent:
 def history(queue: Queue, run: FullRun) -> Spent:
     """Of a run and all that it began with."""
     rows = read_ledger(queue.directory(run) / "ledger.jsonl")
-    earlier = [history(queue, other) for other in _begins_with(queue, run)]
+    earlier = [history(queue, other) for other in begins_with(queue, run)]
     return Spent(*map(sum, zip(spent(rows, queue.recipe(run).task.step_seconds), *earlier, strict=True)))
 
 
@@ -139,7 +139,8 @@ def _references(queue: Queue, run: FullRun) -> dict[str, Scores]:
     return {given: input_scores(queue, run), **{other.name: scores_of(queue, other) for other in there}}
 
 
-def _begins_with(queue: Queue, run: FullRun) -> list[FullRun]:
+def begins_with(queue: Queue, run: FullRun) -> list[FullRun]:
+    """The runs whose model the run goes on from."""
     checkpoint = queue.recipe(run).model.checkpoint
     earlier = (queue.by_name[name] for name in run.after)
     return [] if checkpoint is None else [
