@@ -118,7 +118,7 @@ FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "elu", "log1p", "power", "gate", "
 
 def compute(name: str, instructions: int, a: Floats, b: Floats | None = None, c: Floats | None = None,
             gates: Floats | None = None) -> Floats:
-    """A function of vector.h; of lstm first the cell, then the hidden; gates of gru are those given, then those heard."""
+    """A function of vector.h; of lstm first the cell, then the hidden; gates of gru: given, then heard."""
     zero = np.zeros_like(a)
     job = struct.pack("<14I", 1, FUNCTIONS.index(name), _asked(instructions), len(a), *[0] * 10)
     vectors = [a, zero if b is None else b, zero if c is None else c, *([] if gates is None else [gates])]

@@ -93,6 +93,19 @@ def test_the_file_holds_what_is_left_of_the_trained_weights(kind: str, before: s
     assert np.abs(Session(artefact).run(waveform) - on_arrays(model)(waveform)).max() < 1e-5
 
 
+# Stages that only some models can take: none of those stands in the way of a GRU.
+@pytest.mark.parametrize("kind", toy.STAGE_TABLES)
+def test_every_stage_takes_a_gru(kind: str, tmp_path: Path) -> None:
+    recipe = toy.recipe(PRUNED + toy.stage_table(kind), tmp_path / "lists", name="gru")
+    run = Run(recipe, tmp_path / "run")
+    model = compress(run)
+    pruned = [weight.name for weight in weights(model) if weight.name.startswith("gru.") and (weight.value == 0).any()]
+    assert pruned
+    waveform = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
+    artefact = load(run.directory / "model.sotto")
+    assert np.abs(Session(artefact).run(waveform) - on_arrays(model)(waveform)).max() < 1e-5
+
+
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("kind", toy.STAGE_TABLES)
 def test_the_stated_size_is_the_length_of_the_file(kind: str, before: str, made: Maker) -> None:

@@ -38,7 +38,7 @@ class Constants:
 def find_constants(graph: Graph, features: Features, arrays: Arrays) -> Constants:
     """The constants of a graph, whose tensors have these values."""
     found = Constants()
-    readings = {reading.node.name: reading for reading in reversed(features.readings)}       # a recurrent layer's first one
+    readings = {reading.node.name: reading for reading in reversed(features.readings)}       # the first of two
     uses = Counter(name for node in graph.nodes for name in node.tensors.values())
     for node in graph.nodes:
         inputs = [found.values.get(name, np.array(np.nan)) for name in node.inputs]

@@ -1,7 +1,8 @@
 """A pruned model as a smaller one that computes the same: what nothing reads goes, with the weights that made it.
 
 A feature is needed when it is fixed (see features.py), or when a weight that is not zero carries it into one that is
-needed. Recurrent units feed themselves, so this is a fixed point, reached from nothing: units that only feed each other go.
+needed. Recurrent units feed themselves, so this is a fixed point, reached from nothing: units that only feed each other
+go.
 """
 
 from collections.abc import Mapping, Sequence

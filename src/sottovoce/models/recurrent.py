@@ -1,4 +1,4 @@
-"""Recurrent layers; the LSTM also trains fast in mixed precision on a CPU, where the library's backward pass does not."""
+"""Recurrent layers; the LSTM also trains fast in mixed precision on a CPU, where the library's own does not."""
 
 from typing import Any
 
@@ -113,13 +113,13 @@ class Gru(nn.GRU):
         return outputs
 
 
-def layer_units(name: str, layers: nn.LSTM | nn.GRU, after: str) -> list[Group]:
-    """The units of each of the layers of that name, which run one way; the tensor `after` reads those of the last."""
-    size, groups = layers.hidden_size, []
-    gates = len(layers.weight_hh_l0) // size
-    for layer in range(layers.num_layers):
+def layer_units(name: str, stack: nn.LSTM | nn.GRU, after: str) -> list[Group]:
+    """The units of each layer of the stack of that name, which runs one way; the tensor `after` reads the last ones."""
+    size, layers, groups = stack.hidden_size, stack.num_layers, []
+    gates = 4 if isinstance(stack, nn.LSTM) else 3
+    for layer in range(layers):
         rows = [Place(f"{name}.{role}_l{layer}", 0, units=(*range(size),) * gates) for role in ROLES]
-        above = f"{name}.weight_ih_l{layer + 1}" if layer + 1 < layers.num_layers else after
+        above = f"{name}.weight_ih_l{layer + 1}" if layer + 1 < layers else after
         reads = [Place(tensor, 1, scaled=True) for tensor in (f"{name}.weight_hh_l{layer}", above)]
         groups.append(Group(f"{name}.{layer}", "hidden", size, (*rows, *reads)))
     return groups
