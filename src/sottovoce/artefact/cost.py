@@ -3,8 +3,8 @@
 A product of a weight with a value counts one, at every place where a kernel is laid, edges included; biases, norms and
 what goes on inside the cell of a recurrent layer count nothing; nor do products of values with each other, as in
 attention, which grow with the length of what is heard; nor does what depends on conditions alone, such as an
-enrolment, and runs once, before the stream. Transposed convolutions count at every place of their output, as if zeros had
-been put between their inputs, because Tan and Wang 2021 (Table III) do so; a stride of 2 needs half of that.
+enrolment, and runs once, before the stream. Transposed convolutions count at every place of their output, as if
+zeros had been put between their inputs, because Tan and Wang 2021 (Table III) do so; a stride of 2 needs half of that.
 With 401 frames for 4 s their totals exceed ours by 0.05 % (FDNN), 0.2 % (LSTM), 1.1 % (TCNN) and 0.6 % (GCRN):
 biases, two products a value in batch norms and those within LSTM cells make up for it, but for 0.2 % of the GCRN.
 """
