@@ -30,6 +30,10 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"stacks": 1, "blocks": 3, "filters": 8, "channels": 4, "middle": 6, "units": 3, "rate": 16_000,
          "causal": True},
     ],
+    "gru": [
+        {"hidden": 8, "layers": 2},
+        {"hidden": 6, "layers": 1, "features": "log1p", "output": "mask", "window": "hann_sqrt", "level_seconds": 1.0},
+    ],
 }
 
 RECOGNIZER_SETTINGS: dict[str, list[dict[str, Any]]] = {           # waveform in, log probabilities out

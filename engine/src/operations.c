@@ -12,7 +12,7 @@ const char *const sv_op_names[SV_OPS] = {
     "sub", "mul", "div", "affine", "scale_shift", "layer_norm", "global_norm", "time_norm", "quantize",
     "quantize_dynamic", "log1p", "relu", "sigmoid", "elu", "tanh", "log_softmax", "prelu", "concat", "stack", "slice",
     "take", "transpose", "flatten", "unflatten", "unsqueeze", "time_mean", "reverse", "fold", "linear", "conv1d",
-    "conv2d", "conv_transpose2d", "attention", "lstm",
+    "conv2d", "conv_transpose2d", "attention", "lstm", "gru",
 };
 /* clang-format on */
 
@@ -61,6 +61,7 @@ const sv_operation sv_operations[SV_OPS] = {
     [SV_CONV_TRANSPOSE2D] = {1, "weight bias", "stride pad extra", ""},
     [SV_ATTENTION] = {3, "position content_bias position_bias", "heads before after chunk", "before after chunk"},
     [SV_LSTM] = {1, "weight_ih weight_hh bias_ih bias_hh", "hidden", ""},
+    [SV_GRU] = {1, "weight_ih weight_hh bias_ih bias_hh", "hidden", ""},
 };
 
 /* ---- attributes ------------------------------------------------------------------------------------------ */
@@ -163,10 +164,10 @@ static int fits_attention(const sv_attributes *of, const sv_entry *const *tensor
         && is_vector(tensors[1], position->shape[0]) && is_vector(tensors[2], position->shape[0]);
 }
 
-static int fits_lstm(const sv_attributes *of, const sv_entry *const *tensors) {
-    uint32_t gates = 4 * of->hidden;
-    return tensors[0]->axes == 2 && tensors[0]->shape[0] == gates && is_matrix(tensors[1], gates, of->hidden)
-        && is_vector(tensors[2], gates) && is_vector(tensors[3], gates);
+static int fits_recurrent(const sv_attributes *of, const sv_entry *const *tensors, uint32_t gates) {
+    uint32_t rows = gates * of->hidden;
+    return tensors[0]->axes == 2 && tensors[0]->shape[0] == rows && is_matrix(tensors[1], rows, of->hidden)
+        && is_vector(tensors[2], rows) && is_vector(tensors[3], rows);
 }
 
 int sv_fits(const sv_node *node) {
@@ -197,7 +198,9 @@ int sv_fits(const sv_node *node) {
     case SV_ATTENTION:
         return fits_attention(of, node->tensors);
     case SV_LSTM:
-        return fits_lstm(of, node->tensors);
+        return fits_recurrent(of, node->tensors, 4);
+    case SV_GRU:
+        return fits_recurrent(of, node->tensors, 3);
     default:
         return 1;
     }

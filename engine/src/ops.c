@@ -21,6 +21,7 @@ sv_prepare *const sv_preparations[SV_OPS] = {
     [SV_TIME_MEAN] = sv_time_mean_task, [SV_REVERSE] = sv_reverse_task, [SV_FOLD] = sv_fold_task,
     [SV_LINEAR] = sv_linear_task, [SV_CONV1D] = sv_conv1d_task, [SV_CONV2D] = sv_conv2d_task,
     [SV_CONV_TRANSPOSE2D] = sv_conv_transpose2d_task, [SV_ATTENTION] = sv_attention_task, [SV_LSTM] = sv_lstm_task,
+    [SV_GRU] = sv_gru_task,
 };
 /* clang-format on */
 

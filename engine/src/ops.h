@@ -28,6 +28,7 @@ sv_prepare sv_layer_norm_task, sv_global_norm_task, sv_time_norm_task, sv_time_m
 sv_prepare sv_concat_task, sv_stack_task, sv_slice_task, sv_take_task, sv_transpose_task, sv_flatten_task;
 sv_prepare sv_unflatten_task, sv_unsqueeze_task, sv_reverse_task, sv_fold_task;
 sv_prepare sv_linear_task, sv_conv1d_task, sv_conv2d_task, sv_conv_transpose2d_task, sv_attention_task, sv_lstm_task;
+sv_prepare sv_gru_task;
 
 /* The task's input of that number. */
 const sv_value *sv_input(const sv_builder *builder, const sv_task *task, uint32_t number);

@@ -26,6 +26,9 @@ typedef struct {
     /* One step of an LSTM from its four gates' sums [4 size], in the order i, f, g, o: new cell in place, new hidden.
      */
     void (*lstm)(const float *gates, float *cell, float *hidden, size_t size);
+    /* One step of a GRU from what comes in and what it hears of itself, each the sums of its three gates [3 size], in
+     * the order r, z, n: new hidden in place. */
+    void (*gru)(const float *given, const float *heard, float *hidden, size_t size);
     /* The sum [size] of so many rows by shares, not in place; rows are so many floats apart. */
     void (*mix)(float *y, const float *shares, const float *rows, size_t apart, size_t size, size_t count);
     float (*sum)(const float *x, size_t count);

@@ -82,9 +82,10 @@ static int multiply(const uint32_t *job) {
     return 0;
 }
 
-enum { POWER = 6, GATE, AFFINE = 12, CHANNELS, PRELU, ONE_PRELU, LSTM, SUM, SUM_OF_SQUARES };
+enum { POWER = 6, GATE, AFFINE = 12, CHANNELS, PRELU, ONE_PRELU, LSTM, GRU, SUM, SUM_OF_SQUARES };
 
-/* job: number of the function in the order of vector.h, instructions, count; then three vectors, and four for lstm. */
+/* job: number of the function in the order of vector.h, instructions, count; then three vectors, four more for lstm,
+ * six for gru. */
 static void compute(const uint32_t *job) {
     sv_options options = {SV_FLOAT32, (sv_instructions)job[1]};
     const sv_functions *f = sv_functions_for(sv_machine_for(&options));
@@ -92,8 +93,10 @@ static void compute(const uint32_t *job) {
     void (*const of_two[])(float *, const float *, const float *, size_t) = {f->gate, f->add, f->sub, f->mul, f->div};
     uint32_t name = job[0];
     size_t n = job[2];
-    float *a = input(4 * n), *b = input(4 * n), *c = input(4 * n), *gates = name == LSTM ? input(16 * n) : NULL;
+    float *a = input(4 * n), *b = input(4 * n), *c = input(4 * n), *gates = NULL;
     float *y = malloc(4 * n + 1);
+    if (name == LSTM || name == GRU)
+        gates = input(4 * n * (name == LSTM ? 4 : 6));
     if (name < POWER)
         of_one[name](y, a, n);
     else if (name == POWER)
@@ -109,6 +112,9 @@ static void compute(const uint32_t *job) {
     else if (name == LSTM) {
         f->lstm(gates, a, y, n);
         fwrite(a, 4, n, stdout); /* the cell, in place */
+    } else if (name == GRU) {
+        f->gru(gates, gates + 3 * n, a, n);
+        memcpy(y, a, 4 * n);
     } else
         y[0] = name == SUM ? f->sum(a, n) : name == SUM_OF_SQUARES ? f->sum_of_squares(a, b[0], n) : f->largest(a, n);
     fwrite(y, 4, name < SUM ? n : 1, stdout);

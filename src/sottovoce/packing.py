@@ -181,14 +181,15 @@ def _module(op: str, inputs: int = 1, tensors: tuple[str, ...] = (), **attribute
     return emit
 
 
-def _lstm(builder: _Builder, node: fx.Node, module: nn.LSTM) -> None:
+def _recurrent(builder: _Builder, node: fx.Node, module: nn.LSTM | nn.GRU) -> None:
     """A stack of layers as one node each, and its way back, if it has one; they hand on their outputs only."""
     add, value = builder.append, builder.values[node.args[0]]        # type: ignore[index]
+    op = "lstm" if isinstance(module, nn.LSTM) else "gru"
 
     def layer(name: str, value: str, suffix: str) -> str:
         roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         tensors = {role: f"{node.target}.{role}_{suffix}" for role in roles}
-        return add("lstm", name, value, tensors=tensors, hidden=module.hidden_size)
+        return add(op, name, value, tensors=tensors, hidden=module.hidden_size)
 
     for number in range(module.num_layers):
         name = f"{node.name}_{number}"
@@ -255,7 +256,8 @@ _MODULES: dict[type[nn.Module], _Emit] = {           # a subclass before what it
     nn.LayerNorm: _module("layer_norm", tensors=_BOTH, eps=lambda module: module.eps),
     nn.PReLU: _module("prelu", tensors=("weight",)),
     nn.Linear: _linear,
-    nn.LSTM: _lstm,
+    nn.LSTM: _recurrent,
+    nn.GRU: _recurrent,
     nn.Dropout: _nothing,
     layers.SpecAugment: _nothing,
     nn.Identity: _nothing,

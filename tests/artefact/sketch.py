@@ -43,9 +43,12 @@ class Sketch:
         return self.add("linear", x, tensors={"weight": weight, "bias": bias})
 
     def lstm(self, x: str, weight_ih: Array, weight_hh: Array) -> str:
+        return self.recurrent("lstm", x, weight_ih, weight_hh)
+
+    def recurrent(self, op: str, x: str, weight_ih: Array, weight_hh: Array) -> str:
         gates, hidden = weight_hh.shape
         biases = {role: self.normal(gates) for role in ("bias_ih", "bias_hh")}
-        return self.add("lstm", x, tensors={"weight_ih": weight_ih, "weight_hh": weight_hh, **biases}, hidden=hidden)
+        return self.add(op, x, tensors={"weight_ih": weight_ih, "weight_hh": weight_hh, **biases}, hidden=hidden)
 
     def conv(self, op: str, x: str, weight: Array, **attributes: Any) -> str:
         outputs = weight.shape[1 if op == "conv_transpose2d" else 0]

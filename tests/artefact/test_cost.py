@@ -17,6 +17,7 @@ FRAMES_OF_4_S = 4.01                     # seconds: Tan and Wang have 401 frames
 def test_a_weight_counts_once_for_every_place_where_it_is_used() -> None:
     sketch = Sketch()
     x = sketch.lstm("magnitude", sketch.normal(12, BINS), sketch.normal(12, 3))
+    x = sketch.recurrent("gru", x, sketch.normal(9, 3), sketch.normal(9, 3))
     x = sketch.conv("conv1d", x, sketch.normal(3, 1, 2), dilation=1, groups=3)
     x = sketch.add("unsqueeze", x)                                                           # [3, 1]
     x = sketch.conv("conv2d", x, sketch.normal(4, 1, 2, 3), stride=2, pad=1)                 # [2, 4]
@@ -24,8 +25,8 @@ def test_a_weight_counts_once_for_every_place_where_it_is_used() -> None:
     x = sketch.linear(x, sketch.normal(1, 2))                                                # [5, 1]
     artefact = sketch.gain(sketch.add("flatten", x))
     assert {row.op: row.dense for row in costs(artefact)} == {
-        "lstm": 12 * (BINS + 3), "conv1d": 3 * 2, "conv2d": 2 * (4 * 2 * 3), "conv_transpose2d": 5 * (4 * 2 * 3),
-        "linear": 5 * 2,
+        "lstm": 12 * (BINS + 3), "gru": 9 * (3 + 3), "conv1d": 3 * 2, "conv2d": 2 * (4 * 2 * 3),
+        "conv_transpose2d": 5 * (4 * 2 * 3), "linear": 5 * 2,
     }
     assert [row.nonzero for row in costs(artefact)] == [row.dense for row in costs(artefact)]
 

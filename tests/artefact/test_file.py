@@ -374,6 +374,7 @@ LIES: dict[str, Change] = {
     "bias of another size": node(6, 3, {"weight": "out", "bias": "b2"}),
     "weights of the LSTM swapped": role(5, weight_ih="hh", weight_hh="ih"),
     "bias of the LSTM too short": role(5, bias_ih="bias"),
+    "an LSTM's gates in a GRU": node(5, 0, "gru"),
     "hidden does not fit": attribute(5, hidden=4),
     "hidden is true": attribute(5, hidden=True),
     "hidden is a text": attribute(5, hidden="3"),

@@ -12,7 +12,7 @@ from sketch import BINS, Sketch, holes, in_forms
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.features import RULES
 from sottovoce.artefact.file import decode, encode
-from sottovoce.artefact.graph import OPS, Node
+from sottovoce.artefact.graph import GATES, OPS, Node
 from sottovoce.artefact.shrink import shrink
 from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse
 from sottovoce.packing import pack
@@ -80,6 +80,18 @@ def test_units_of_an_lstm_that_only_feed_each_other_go() -> None:
     assert {name: array.shape for name, array in stepped(small).items() if "lstm2" in name} == {
         "lstm2.hidden": (1, 4), "lstm2.cell": (1, 4),
     }
+
+
+def test_units_of_a_gru_go_with_their_three_gates() -> None:
+    sketch = Sketch()
+    weight_hh = sketch.normal(3, 5, 5)
+    weight_hh[:, [0, 2, 3], 1] = weight_hh[:, [0, 2, 3], 4] = 0        # 1 and 4 feed each other alone
+    lower = sketch.recurrent("gru", "magnitude", sketch.normal(15, BINS), weight_hh.reshape(15, 5))
+    artefact = sketch.gain(sketch.linear(lower, holes(sketch.normal(BINS, 5), columns=[1, 4])))
+    small = shrink(artefact)
+    assert shapes(small)["gru2.weight_ih"] == (9, BINS) and shapes(small)["gru2.weight_hh"] == (9, 3)
+    assert small.graph.nodes[2].attributes == {"hidden": 3} and same(artefact, small)
+    assert stepped(small)["gru2.hidden"].shape == (1, 3)
 
 
 def stepped(artefact: Artefact) -> dict[str, np.ndarray]:
@@ -372,9 +384,11 @@ def linear_block(sketch: Sketch, x: str, size: int) -> tuple[str, int]:
     return sketch.add(function, sketch.linear(x, pruned(sketch, made, size))), made
 
 
-def lstm_block(sketch: Sketch, x: str, size: int) -> tuple[str, int]:
+def recurrent_block(sketch: Sketch, x: str, size: int) -> tuple[str, int]:
     made = int(sketch.random.integers(2, 6))
-    return sketch.lstm(x, pruned(sketch, 4 * made, size), pruned(sketch, 4 * made, made)), made
+    op = sketch.random.choice([*GATES])
+    rows = GATES[op] * made
+    return sketch.recurrent(op, x, pruned(sketch, rows, size), pruned(sketch, rows, made)), made
 
 
 def residual_block(sketch: Sketch, x: str, size: int) -> tuple[str, int]:
@@ -420,7 +434,7 @@ def taking_block(sketch: Sketch, x: str, size: int) -> tuple[str, int]:
 
 
 BLOCKS: list[Callable[[Sketch, str, int], tuple[str, int]]] = [
-    linear_block, lstm_block, residual_block, depthwise_block, convolution_block, interleaved_block, taking_block,
+    linear_block, recurrent_block, residual_block, depthwise_block, convolution_block, interleaved_block, taking_block,
 ]
 
 

@@ -113,12 +113,12 @@ def multiply(matrix: Matrix, x: Floats, precision: int, instructions: int, posit
 
 
 FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "elu", "log1p", "power", "gate", "add", "sub", "mul", "div", "affine",
-             "channels", "prelu", "one prelu", "lstm", "sum", "sum_of_squares", "largest")
+             "channels", "prelu", "one prelu", "lstm", "gru", "sum", "sum_of_squares", "largest")
 
 
 def compute(name: str, instructions: int, a: Floats, b: Floats | None = None, c: Floats | None = None,
             gates: Floats | None = None) -> Floats:
-    """A function of vector.h; of lstm first the cell, then the hidden."""
+    """A function of vector.h; of lstm first the cell, then the hidden; gates of gru: given, then heard."""
     zero = np.zeros_like(a)
     job = struct.pack("<14I", 1, FUNCTIONS.index(name), _asked(instructions), len(a), *[0] * 10)
     vectors = [a, zero if b is None else b, zero if c is None else c, *([] if gates is None else [gates])]

@@ -87,6 +87,18 @@ def test_a_step_of_an_lstm(size: int, instructions: int) -> None:
 
 
 @INSTRUCTIONS
+@pytest.mark.parametrize("size", (1, 7, 16, 40))
+def test_a_step_of_a_gru(size: int, instructions: int) -> None:
+    rng = np.random.default_rng(size)
+    gates, hidden = (rng.normal(0, 3, n).astype(np.float32) for n in (6 * size, size))
+    given, heard = gates.astype(np.float64).reshape(2, 3, size)
+    reset, update = sigmoid(given[:2] + heard[:2])
+    new = np.tanh(given[2] + reset * heard[2])
+    wanted = (1 - update) * new + update * hidden
+    assert np.allclose(compute("gru", instructions, hidden, gates=gates), wanted, rtol=1e-6, atol=1e-6)
+
+
+@INSTRUCTIONS
 @pytest.mark.parametrize("size", (1, 5, 16, 36, 64))
 @pytest.mark.parametrize("count", (1, 2, 3, 4, 65))
 def test_a_mix_of_rows(size: int, count: int, instructions: int) -> None:

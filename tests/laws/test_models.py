@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 import toy
+from torch import nn
 
 from sottovoce.artefact.file import decode, encode
 from sottovoce.artefact.stored import Dense
 from sottovoce.models import MODELS, build
-from sottovoce.models.recurrent import Lstm
+from sottovoce.models.frontend import Frames, OverlapAdd
+from sottovoce.models.recurrent import Gru, Lstm
 from sottovoce.packing import pack
 from sottovoce.run import on_arrays
 from sottovoce.runtime import Session
@@ -112,9 +114,11 @@ def test_models_have_their_published_sizes(name: str, settings: dict[str, Any], 
 
 
 @pytest.mark.parametrize(("hidden", "both_ways"), [(8, False), (24, False), (12, True)])
-def test_an_lstm_learns_the_same_in_mixed_precision(hidden: int, both_ways: bool) -> None:
+@pytest.mark.parametrize("kind", [Lstm, Gru])
+def test_a_recurrent_layer_learns_the_same_in_mixed_precision(kind: type[Lstm | Gru], hidden: int,
+                                                             both_ways: bool) -> None:
     torch.manual_seed(0)
-    layer, x = Lstm(12, hidden, 2, both_ways), torch.randn(3, 40, 12)
+    layer, x = kind(12, hidden, 2, both_ways), torch.randn(3, 40, 12)
     wanted = torch.randn(3, 40, hidden * (1 + both_ways))
     gradients = []
     for mixed in (False, True):
@@ -125,6 +129,29 @@ def test_an_lstm_learns_the_same_in_mixed_precision(hidden: int, both_ways: bool
         gradients.append([parameter.grad.clone() for parameter in layer.parameters()])
     for exact, rounded in zip(*gradients, strict=True):
         assert torch.norm(exact - rounded) < 0.02 * torch.norm(exact)
+
+
+class BothWays(nn.Module):
+    """Samples of frames through recurrent layers that run both ways."""
+
+    def __init__(self, config: type[Lstm | Gru]) -> None:
+        super().__init__()
+        self.config = config
+        self.frames, self.overlap_add = Frames("hann_sqrt", 16, 8), OverlapAdd("hann_sqrt", 16, 8)
+        self.layers = config(16, 5, 2, both_ways=True)
+        self.output = nn.Linear(10, 16)
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        return self.overlap_add(self.output(self.layers(self.frames(waveform))), waveform)
+
+
+@pytest.mark.parametrize("kind", [Lstm, Gru])
+def test_recurrent_layers_that_run_both_ways_are_in_the_file(kind: type[Lstm | Gru]) -> None:
+    torch.manual_seed(0)
+    model, waveform = BothWays(kind).eval(), noise(500)
+    session = Session(decode(encode(pack(model, {"sample_rate": 16000}))))
+    assert not session.causal
+    assert np.abs(session.run(waveform) - on_arrays(model)(waveform)).max() < 1e-5
 
 
 def test_the_level_of_the_recording_does_not_matter_with_a_running_level() -> None:

@@ -31,12 +31,12 @@ Maker = Callable[..., Made]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Maker:
-    """Runs stages once each: (TOML, seed, kind of the stage that the model is for) -> model and run."""
+    """Runs stages once each: (TOML, seed, kind of the stage that the model is for, or its name) -> model and run."""
     lists = tmp_path_factory.mktemp("lists")
 
     @cache
-    def make(stages: str, seed: int = 3, kind: str = "") -> Made:
-        recipe = toy.recipe(stages, lists, seed=seed, **toy.STAGE_MODELS.get(kind, {}))
+    def make(stages: str, seed: int = 3, kind: str = "", name: str = "") -> Made:
+        recipe = toy.recipe(stages, lists, seed=seed, **({"name": name} if name else toy.STAGE_MODELS.get(kind, {})))
         run = Run(recipe, tmp_path_factory.mktemp("run"))
         return compress(run), run
 
@@ -90,6 +90,15 @@ def test_the_file_holds_what_is_left_of_the_trained_weights(kind: str, before: s
             assert removed[weight.name] == [list(trained.shape), list(kept.shape)]
             assert weight.name in folded or np.isin(kept, trained).all(), weight.name
     waveform = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
+    assert np.abs(Session(artefact).run(waveform) - on_arrays(model)(waveform)).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", toy.STAGE_TABLES)
+def test_every_stage_takes_a_gru(kind: str, made: Maker) -> None:
+    model, run = made(PRUNED + toy.stage_table(kind).replace("hidden.*", "gru"), name="gru")
+    assert all((weight.value == 0).any() for weight in weights(model, "gru.*"))
+    waveform = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
+    artefact = load(run.directory / "model.sotto")
     assert np.abs(Session(artefact).run(waveform) - on_arrays(model)(waveform)).max() < 1e-5
 
 

@@ -34,6 +34,7 @@ ATTRIBUTES = {
     "conv2d": {"stride": 2, "pad": 1},
     "conv_transpose2d": {"stride": 2, "pad": 1, "extra": 1},
     "lstm": {"hidden": HIDDEN},
+    "gru": {"hidden": HIDDEN},
 }
 TENSORS = {
     "scale_shift": {"scale": (5,), "shift": (5,)},
@@ -46,6 +47,7 @@ TENSORS = {
     "conv2d": {"weight": (4, 3, 2, 3), "bias": (4,)},
     "conv_transpose2d": {"weight": (3, 4, 2, 5), "bias": (4,)},
     "lstm": {"weight_ih": (32, 5), "weight_hh": (32, HIDDEN), "bias_ih": (32,), "bias_hh": (32,)},
+    "gru": {"weight_ih": (24, 5), "weight_hh": (24, HIDDEN), "bias_ih": (24,), "bias_hh": (24,)},
 }
 FEATURES = {                                   # axes behind batch and time, where they are not [5]
     "stft": None, "frames": None, "fbank": None,      # a waveform has none
@@ -167,6 +169,19 @@ def test_lstm_agrees_with_torch(batch):
     np.testing.assert_allclose(value, expected.numpy(), atol=1e-6)
     np.testing.assert_allclose(state["hidden"], hidden[0].numpy(), atol=1e-6)
     np.testing.assert_allclose(state["cell"], cell[0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_gru_agrees_with_torch(batch):
+    torch = pytest.importorskip("torch")
+    tensors, inputs = example("gru", batch=batch)
+    layer = torch.nn.GRU(5, HIDDEN, batch_first=True)
+    layer.load_state_dict({f"{role}_l0": torch.from_numpy(array) for role, array in tensors.items()})
+    with torch.no_grad():
+        expected, hidden = layer(torch.from_numpy(inputs[0]))
+    value, state = call("gru", inputs, tensors)
+    np.testing.assert_allclose(value, expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(state["hidden"], hidden[0].numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("op", ["log1p", "relu", "elu", "sigmoid", "tanh", "add", "sub", "mul", "div"])

@@ -26,7 +26,8 @@ from sottovoce.techniques.snapshot import restore, snapshot
 from sottovoce.techniques.weights import plain
 
 MODELS = {
-    "lstm": {"hidden": 8, "layers": 2}, "tcnn": {"middle": 8, "blocks": 1}, "gcrn": {"channels": (2, 3, 3, 4, 4)},
+    "lstm": {"hidden": 8, "layers": 2}, "gru": {"hidden": 8, "layers": 2},
+    "tcnn": {"middle": 8, "blocks": 1}, "gcrn": {"channels": (2, 3, 3, 4, 4)},
 }
 RANGES = ("dynamic", "static")
 

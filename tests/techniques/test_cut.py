@@ -28,6 +28,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "conformer": {"symbols": 5, "layers": 2, "channels": 16, "heads": 4, "middle": 12, "images": 3},
     "fdnn": {"units": 24, "layers": 2},
     "lstm": {"hidden": 24, "layers": 2},
+    "gru": {"hidden": 24, "layers": 2},
     "gcrn": {"channels": [16, 32, 32, 64, 66], "groups": 11},
 }
 KINDS = ["middle", "heads", "convolution", "local", "hidden"]

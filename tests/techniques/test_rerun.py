@@ -91,6 +91,7 @@ class Scales(Small):
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], str]] = {       # name -> model, why it is run whole
     "stacked lstm": (lambda: toy.built("lstm", {"hidden": 8, "layers": 3}), ""),
+    "stacked gru": (lambda: toy.built("gru", {"hidden": 8, "layers": 3}), ""),
     "skips": (Skips, ""),
     "shares": (Shares, ""),
     "recurrent": (Recurrent, ""),
@@ -105,7 +106,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str]] = {       # name -> model
 def made(name: str) -> tuple[nn.Module, list[Batch], str]:
     torch.manual_seed(1)
     model, whole = MODELS[name][0]().eval(), MODELS[name][1]
-    size = {"stacked lstm": 4000, "two voices": 400}.get(name, 20)
+    size = {"stacked lstm": 4000, "stacked gru": 4000, "two voices": 400}.get(name, 20)
     inputs = 2 if name == "two voices" else 1
     return model, [
         Batch(tuple(torch.randn(count, size) for _ in range(inputs)), (torch.randn(count, size),)) for count in (2, 3)
@@ -140,16 +141,17 @@ def test_a_rise_is_that_of_the_whole_model(name: str) -> None:
     assert sorted(seen) == sorted(weight.name for weight in weights(model))
 
 
-def test_later_weights_cost_fewer_steps() -> None:
-    model, batches, _ = made("stacked lstm")
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_later_weights_cost_fewer_steps(kind: str) -> None:
+    model, batches, _ = made(f"stacked {kind}")
     rerun, ran = Rerun(model, batches, loss), []
     step = rerun._steps.run_node
     rerun._steps.run_node = lambda node: ran.append(node.name) or step(node)      # type: ignore[func-returns-value]
     for weight, value, rise in rerun.weights([weight.name for weight in weights(model)]):
         ran.clear()
         rise(value)
-        if weight == "lstm.weight_hh_l2":
-            assert "lstm_layer2" in ran and "lstm_layer1" not in ran and "stft" not in ran
+        if weight == f"{kind}.weight_hh_l2":
+            assert f"{kind}_layer2" in ran and f"{kind}_layer1" not in ran and "stft" not in ran
 
 
 def test_the_model_and_its_forms_are_left_alone() -> None:

@@ -210,6 +210,17 @@ static void map_lstm(const float *gates, float *cell, float *hidden, size_t size
     }
 }
 
+static void map_gru(const float *given, const float *heard, float *hidden, size_t size) {
+    for (size_t j = 0; j < size; j += LANES) {
+        size_t n = size - j < LANES ? size - j : LANES;
+        const float *in = given + j, *own = heard + j;
+        reals reset = sigmoid_of(load_some(in, n) + load_some(own, n));
+        reals update = sigmoid_of(load_some(in + size, n) + load_some(own + size, n));
+        reals fresh = tanh_of(load_some(in + 2 * size, n) + reset * load_some(own + 2 * size, n));
+        store_some(hidden + j, fresh + update * (load_some(hidden + j, n) - fresh), n);
+    }
+}
+
 INLINE float sum_of_lanes(reals x) {
     typedef float four __attribute__((vector_size(16)));
     four parts[LANES / 4], total = {0};
@@ -302,6 +313,7 @@ static const sv_functions functions = {
     .channels = map_channels,
     .prelu = map_prelu,
     .lstm = map_lstm,
+    .gru = map_gru,
     .mix = map_mix,
     .sum = reduce_sum,
     .sum_of_squares = reduce_squares,

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.artefact.features import Features, Reading
-from sottovoce.artefact.graph import Graph, Node
+from sottovoce.artefact.graph import GATES, Graph, Node
 
 Values = NDArray[np.float64]             # NaN where a feature is not constant
 Arrays = Mapping[str, NDArray[np.float32]]
 
-BIASES = {"linear": "bias", "conv1d": "bias", "conv2d": "bias", "conv_transpose2d": "bias", "lstm": "bias_ih"}
+BIASES = {"linear": "bias", "conv1d": "bias", "conv2d": "bias", "conv_transpose2d": "bias",
+          **dict.fromkeys(GATES, "bias_ih")}
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Constants:
 def find_constants(graph: Graph, features: Features, arrays: Arrays) -> Constants:
     """The constants of a graph, whose tensors have these values."""
     found = Constants()
-    readings = {reading.node.name: reading for reading in reversed(features.readings)}       # an LSTM's first one
+    readings = {reading.node.name: reading for reading in reversed(features.readings)}       # the first of two
     uses = Counter(name for node in graph.nodes for name in node.tensors.values())
     for node in graph.nodes:
         inputs = [found.values.get(name, np.array(np.nan)) for name in node.inputs]
@@ -48,7 +49,7 @@ def find_constants(graph: Graph, features: Features, arrays: Arrays) -> Constant
             alone = bias is not None and uses[bias] == 1
             sources = _replaceable(node, inputs[0], arrays, alone)
             found.sources[node.name] = sources
-            if node.op != "lstm":        # whose cells take a while to settle
+            if node.op not in GATES:     # whose states take a while to settle
                 value[...] = _results(readings[node.name], sources, arrays)
         elif node.op == "conv1d":
             value = _depthwise(node, inputs[0], arrays)
@@ -68,7 +69,7 @@ def _replaceable(node: Node, value: Values, arrays: Arrays, alone: bool) -> Valu
 
 def _meets_an_edge(node: Node, arrays: Arrays) -> bool:
     """Whether a kernel reaches over an edge, of time or of bins, where it meets zeros and not the constant."""
-    if node.op in ("linear", "lstm"):
+    if node.op == "linear" or node.op in GATES:
         return False
     taps = arrays[node.tensors["weight"]].shape[2]
     return node.op == "conv_transpose2d" or taps > 1 or node.attributes.get("pad", 0) > 0

@@ -1,9 +1,9 @@
 """What a model costs to run: multiply-adds, from its graph and its tensors alone.
 
 A product of a weight with a value counts one, at every place where a kernel is laid, edges included; biases, norms and
-what goes on inside an LSTM's cell count nothing; nor do products of values with each other, as in attention, which grow
-with the length of what is heard; nor does what depends on conditions alone, such as an enrolment, and
-runs once, before the stream. Transposed convolutions count at every place of their output, as if
+what goes on inside the cell of a recurrent layer count nothing; nor do products of values with each other, as in
+attention, which grow with the length of what is heard; nor does what depends on conditions alone, such as an
+enrolment, and runs once, before the stream. Transposed convolutions count at every place of their output, as if
 zeros had been put between their inputs, because Tan and Wang 2021 (Table III) do so; a stride of 2 needs half of that.
 With 401 frames for 4 s their totals exceed ours by 0.05 % (FDNN), 0.2 % (LSTM), 1.1 % (TCNN) and 0.6 % (GCRN):
 biases, two products a value in batch norms and those within LSTM cells make up for it, but for 0.2 % of the GCRN.
@@ -16,6 +16,7 @@ import numpy as np
 
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.features import Features
+from sottovoce.artefact.graph import GATES
 from sottovoce.errors import FormatError
 
 
@@ -74,7 +75,7 @@ def multiply_adds(artefact: Artefact, seconds: float = 1.0) -> tuple[int, int]:
 
 
 MATRICES: dict[str, tuple[str, ...]] = {     # the tensors of an operation that values are multiplied with and summed
-    "linear": ("weight",), "lstm": ("weight_ih", "weight_hh"),
+    "linear": ("weight",), **dict.fromkeys(GATES, ("weight_ih", "weight_hh")),
     "conv1d": ("weight",), "conv2d": ("weight",), "conv_transpose2d": ("weight",),
 }
 

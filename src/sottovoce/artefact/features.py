@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.artefact.graph import Graph, Node
+from sottovoce.artefact.graph import GATES, Graph, Node
 from sottovoce.errors import FormatError
 
 MOST = 1 << 22                           # indices of a graph's axes: what a damaged file may ask of the memory
@@ -279,9 +279,9 @@ def _linear(features: Features, node: Node, x: Axes) -> Axes:
     return *x[:-1], made
 
 
-def _lstm(features: Features, node: Node, x: Axes) -> Axes:
+def _recurrent(features: Features, node: Node, x: Axes) -> Axes:
     units = features.new(node.attributes["hidden"])
-    gates, (sources,) = np.tile(units, 4), x
+    gates, (sources,) = np.tile(units, GATES[node.op]), x
     for role, of in (("weight_ih", sources), ("weight_hh", units)):
         features.lay(node, role, gates, of)
         features.read(node, role, gates, of)
@@ -342,5 +342,6 @@ RULES: dict[str, Callable[..., Axes]] = {
     "global_norm": _layer_norm, "time_norm": _each, "time_mean": _each, "reverse": _each,
     "concat": _concat, "stack": _stack, "slice": _slice, "take": _take, "unsqueeze": _unsqueeze,
     "transpose": _transpose, "flatten": _flatten, "unflatten": _unflatten,
-    "linear": _linear, "lstm": _lstm, "conv1d": _conv1d, "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d,
+    "linear": _linear, "conv1d": _conv1d, "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d,
+    **dict.fromkeys(GATES, _recurrent),
 }

@@ -41,6 +41,7 @@ Values are float32 arrays, batch first, time second. The operations, their input
 | conv_transpose2d | [B, T, F, I] -> [B, T, F', O], causal | weight [I, O, KT, KF], bias [O] | stride, pad, extra |
 | attention | query, key, value [B, T, C] -> [B, T, C] | position [C, P], two biases [C] | heads, before, after, chunk |
 | lstm | [B, T, I] -> [B, T, H] | weight_ih [4H, I], weight_hh [4H, H], bias_ih [4H], bias_hh [4H] | hidden |
+| gru | [B, T, I] -> [B, T, H] | weight_ih [3H, I], weight_hh [3H, H], bias_ih [3H], bias_hh [3H] | hidden |
 
 The first two axes are batch and time: what works on the last axes leaves those alone. A convolution is torch's, over
 values whose channels come last; in time it sees this frame and the ones before it, zeros before the first; only a
@@ -112,7 +113,9 @@ OPS: dict[str, Op] = {
     "attention": Op(3, tensors=("position", "content_bias", "position_bias"),
                     attributes=("heads", "before", "after", "chunk"), optional=("before", "after", "chunk")),
     "lstm": Op(1, tensors=("weight_ih", "weight_hh", "bias_ih", "bias_hh"), attributes=("hidden",)),
+    "gru": Op(1, tensors=("weight_ih", "weight_hh", "bias_ih", "bias_hh"), attributes=("hidden",)),
 }
+GATES = {"lstm": 4, "gru": 3}            # of the layers that hear their own last values: parts of each of their tensors
 WHOLE = {                                # what needs all frames at once
     "global_norm", "time_norm", "time_mean", "reverse", "quantize_dynamic", "fbank", "fold", "attention",
 }

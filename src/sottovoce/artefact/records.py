@@ -1,9 +1,10 @@
 """The graph as JSON values and back, and what a header has to hold for others to rely on it."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from sottovoce.artefact.graph import OPS, Graph, Node
+from sottovoce.artefact.graph import GATES, OPS, Graph, Node
 from sottovoce.errors import FormatError
 
 RANGES: dict[str, tuple[float, float]] = {        # of attributes; those with whole limits are whole
@@ -165,10 +166,11 @@ def _fit_conv_transpose2d(of: Attributes, weight: Shape, bias: Shape) -> bool:
             and of["pad"] < weight[3] and of["extra"] < of["stride"])
 
 
-def _fit_lstm(of: Attributes, weight_ih: Shape, weight_hh: Shape, bias_ih: Shape, bias_hh: Shape) -> bool:
-    gates, hidden = 4 * of["hidden"], of["hidden"]
-    return (len(weight_ih) == 2 and weight_ih[0] == gates and weight_hh == (gates, hidden)
-            and bias_ih == bias_hh == (gates,))
+def _fit_recurrent(gates: int, of: Attributes, weight_ih: Shape, weight_hh: Shape, bias_ih: Shape, bias_hh: Shape,
+                   ) -> bool:
+    rows, hidden = gates * of["hidden"], of["hidden"]
+    return (len(weight_ih) == 2 and weight_ih[0] == rows and weight_hh == (rows, hidden)
+            and bias_ih == bias_hh == (rows,))
 
 
 _RULES: dict[str, Callable[..., bool]] = {
@@ -184,7 +186,7 @@ _RULES: dict[str, Callable[..., bool]] = {
     "conv1d": _fit_conv1d,
     "conv2d": _fit_conv2d,
     "conv_transpose2d": _fit_conv_transpose2d,
-    "lstm": _fit_lstm,
+    **{op: partial(_fit_recurrent, gates) for op, gates in GATES.items()},
 }
 
 

@@ -1,7 +1,8 @@
 """A pruned model as a smaller one that computes the same: what nothing reads goes, with the weights that made it.
 
 A feature is needed when it is fixed (see features.py), or when a weight that is not zero carries it into one that is
-needed. LSTM units feed themselves, so this is a fixed point, reached from nothing: units that only feed each other go.
+needed. Recurrent units feed themselves, so this is a fixed point, reached from nothing: units that only feed each other
+go.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.constants import BIASES, Arrays, Constants, added, find_constants
 from sottovoce.artefact.features import Features
-from sottovoce.artefact.graph import Graph, Node
+from sottovoce.artefact.graph import GATES, Graph, Node
 from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored
 
 Needed = NDArray[np.bool_]               # by number of the feature
@@ -131,7 +132,7 @@ def _attributes(node: Node, features: Features, needed: Needed) -> dict[str, Any
         places = np.where(come, np.cumsum(come) - 1, -1)
         channels = np.array(node.attributes["channels"])[stays]
         return node.attributes | {"channels": np.where(channels < 0, -1, places[channels]).tolist()}
-    if node.op == "lstm":
+    if node.op in GATES:
         changed = {"hidden": needed[features.values[node.name][0]]}
     elif node.op == "slice":
         stays = needed[features.values[node.inputs[0]][-1]]

@@ -8,7 +8,7 @@ from sottovoce.artefact.graph import Node
 from sottovoce.export.attention import attention, attention_of_chunk
 from sottovoce.export.convolution import END, conv1d, conv1d_of_all, conv2d, conv2d_of_all, conv_transpose2d
 from sottovoce.export.frame import Chunk, Frame
-from sottovoce.export.scope import Scope, as_is, iofc, transposed
+from sottovoce.export.scope import Scope, as_is, iofc, transposed, zrh
 from sottovoce.export.utterances import Utterances
 
 
@@ -162,6 +162,24 @@ def lstm(frame: Frame, node: Node) -> str:
     return value
 
 
+def gru(frame: Frame, node: Node) -> str:
+    weights = [frame.tensor(node, role, zrh) for role in ("weight_ih", "weight_hh")]
+    biases = [frame.tensor(node, role, zrh) for role in ("bias_ih", "bias_hh")]
+    both = frame.builder.add("Concat", *biases, axis=1)
+    value = f"/{node.name}"
+    frame.builder.nodes.append(
+        helper.make_node(
+            "GRU",
+            [*frame.inputs(node), *weights, both, "", frame.before(node, "hidden")],
+            ["", value],
+            hidden_size=node.attributes["hidden"],
+            linear_before_reset=1,       # the reset acts after the recurrent product, as in torch
+        )
+    )
+    frame.keep(node, "hidden", value)
+    return value
+
+
 def fold(utterances: Utterances, node: Node) -> str:
     count = utterances.frames[node.name].count
     return folded(utterances, node, utterances.builder.add("Mul", count, utterances.axes(node.attributes["size"])))
@@ -215,6 +233,7 @@ OF_FRAMES: dict[str, Callable[[Frame, Node], str]] = {           # for one frame
     "conv2d": conv2d,
     "conv_transpose2d": conv_transpose2d,
     "lstm": lstm,
+    "gru": gru,
 }
 OF_UTTERANCES: dict[str, Callable[[Utterances, Node], str]] = {  # for all frames at once
     **IN_ANY_TIME,

@@ -80,3 +80,9 @@ def iofc(array: NDArray[Any]) -> NDArray[Any]:
     """[4H, ...] with torch's gates i, f, g, o to [1, 4H, ...] with ONNX's i, o, f, c (c is torch's g)."""
     i, f, g, o = np.split(array, 4)
     return np.concatenate([i, o, f, g])[None]
+
+
+def zrh(array: NDArray[Any]) -> NDArray[Any]:
+    """[3H, ...] with torch's gates r, z, n to [1, 3H, ...] with ONNX's z, r, h (h is torch's n)."""
+    r, z, n = np.split(array, 3)
+    return np.concatenate([z, r, n])[None]

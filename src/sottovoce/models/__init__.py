@@ -8,6 +8,7 @@ from torch import nn
 from sottovoce.models.conformer import Conformer, ConformerConfig
 from sottovoce.models.fdnn import FdnnConfig, FdnnEnhancer
 from sottovoce.models.gcrn import GcrnConfig, GcrnEnhancer
+from sottovoce.models.gru import GruConfig, GruEnhancer
 from sottovoce.models.highway import AcousticConfig, Dnn, Hdnn
 from sottovoce.models.lstm import LstmConfig, LstmEnhancer
 from sottovoce.models.tcnn import TcnnConfig, TcnnEnhancer
@@ -24,6 +25,7 @@ class ModelKind:
 
 MODELS: dict[str, ModelKind] = {
     "lstm": ModelKind(LstmConfig, LstmEnhancer),
+    "gru": ModelKind(GruConfig, GruEnhancer),
     "fdnn": ModelKind(FdnnConfig, FdnnEnhancer),
     "tcnn": ModelKind(TcnnConfig, TcnnEnhancer),
     "gcrn": ModelKind(GcrnConfig, GcrnEnhancer),

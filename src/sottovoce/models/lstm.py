@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from sottovoce.models.frontend import BINS
 from sottovoce.models.magnitude import MagnitudeConfig, MagnitudeEnhancer
-from sottovoce.models.recurrent import Lstm
-from sottovoce.units import Group, Place
+from sottovoce.models.recurrent import Lstm, layer_units
+from sottovoce.units import Group
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,4 @@ class LstmEnhancer(MagnitudeEnhancer):
 
     def units(self) -> list[Group]:
         """The units of each layer: what it and the next one take from one can be scaled."""
-        size, layers = self.lstm.hidden_size, self.lstm.num_layers
-        groups = []
-        for layer in range(layers):
-            rows = [Place(f"lstm.{role}_l{layer}", 0, units=(*range(size),) * 4)             # of the four gates
-                    for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-            after = f"lstm.weight_ih_l{layer + 1}" if layer + 1 < layers else "output.weight"
-            reads = [Place(name, 1, scaled=True) for name in (f"lstm.weight_hh_l{layer}", after)]
-            groups.append(Group(f"lstm.{layer}", "hidden", size, (*rows, *reads)))
-        return groups
+        return layer_units("lstm", self.lstm, "output.weight")

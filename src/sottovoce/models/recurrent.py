@@ -1,10 +1,14 @@
-"""An LSTM that also trains fast in mixed precision on a CPU, where the library's own backward pass does not."""
+"""Recurrent layers; the LSTM also trains fast in mixed precision on a CPU, where the library's own does not."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sottovoce.units import Group, Place
+
+ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class Lstm(nn.LSTM):
@@ -36,9 +40,7 @@ class Lstm(nn.LSTM):
 
     def _layer(self, x: Tensor, suffix: str) -> Tensor:
         """Hidden values [frames, batch, hidden] of one layer in one direction, in mixed precision."""
-        weight_ih, weight_hh, bias_ih, bias_hh = (
-            getattr(self, f"{role}_{suffix}") for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
+        weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self, f"{role}_{suffix}") for role in ROLES)
         given = F.linear(x, weight_ih, bias_ih + bias_hh)
         hidden: Tensor = _Recurrence.apply(given, weight_hh)         # type: ignore[no-untyped-call]
         return hidden
@@ -94,3 +96,30 @@ class _Recurrence(torch.autograd.Function):
         flat = change.flatten(2)
         d_weight = flat[1:].flatten(0, 1).t() @ hidden[:-1].bfloat16().flatten(0, 1)
         return flat, d_weight.float()
+
+
+class Gru(nn.GRU):
+    """Stacked GRU layers over [batch, frames, inputs], batch first; hidden values [batch, frames, hidden].
+
+    `both_ways`, `dropout` and the parameters are as of `Lstm`, but for three gates in place of four.
+    """
+
+    def __init__(self, inputs: int, hidden: int, layers: int = 1, both_ways: bool = False, dropout: float = 0.0,
+                 ) -> None:
+        super().__init__(inputs, hidden, layers, batch_first=True, dropout=dropout, bidirectional=both_ways)
+
+    def forward(self, x: Tensor) -> Tensor:              # type: ignore[override]  # outputs only, no states
+        outputs: Tensor = super().forward(x)[0]
+        return outputs
+
+
+def layer_units(name: str, stack: nn.LSTM | nn.GRU, after: str) -> list[Group]:
+    """The units of each layer of the stack of that name, which runs one way; the tensor `after` reads the last ones."""
+    size, layers, groups = stack.hidden_size, stack.num_layers, []
+    gates = 4 if isinstance(stack, nn.LSTM) else 3
+    for layer in range(layers):
+        rows = [Place(f"{name}.{role}_l{layer}", 0, units=(*range(size),) * gates) for role in ROLES]
+        above = f"{name}.weight_ih_l{layer + 1}" if layer + 1 < layers else after
+        reads = [Place(tensor, 1, scaled=True) for tensor in (f"{name}.weight_hh_l{layer}", above)]
+        groups.append(Group(f"{name}.{layer}", "hidden", size, (*rows, *reads)))
+    return groups

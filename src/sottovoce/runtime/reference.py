@@ -180,6 +180,25 @@ def lstm(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], stat
     return value.swapaxes(0, 1), {"hidden": hidden.copy(), "cell": cell}
 
 
+def gru(attributes: Attributes, tensors: Tensors, inputs: Sequence[Array], state: State) -> Outcome:
+    """Hidden values [B, T, H] of one GRU layer over [B, T, I]; gates in torch's order r, z, n."""
+    (x,) = inputs
+    size = tensors["weight_hh"].shape[1]
+    hidden = state.get("hidden", zeros(x, size))                              # [B, H]
+    recurrent, bias = tensors["weight_hh"].T, tensors["bias_hh"]
+    given = x @ tensors["weight_ih"].T + tensors["bias_ih"]
+    value = np.empty((*x.shape[:2], size), np.float32)
+    for t in range(x.shape[1]):
+        fed_back = hidden @ recurrent + bias
+        gates = given[:, t, : 2 * size] + fed_back[:, : 2 * size]
+        _sigmoid_in_place(gates)
+        reset, update = gates[:, :size], gates[:, size:]
+        # A reset acts on what is fed back, its bias too, and not on what comes in.
+        new = np.tanh(given[:, t, 2 * size :] + reset * fed_back[:, 2 * size :])
+        value[:, t] = hidden = new + update * (hidden - new)
+    return value, {"hidden": hidden.copy()}
+
+
 def _elementwise(function: Callable[..., Any]) -> Operation:
     """The operation that applies a numpy function to its inputs and keeps no state."""
 
@@ -275,4 +294,5 @@ OPS: dict[str, Operation] = {
     "conv_transpose2d": convolution.conv_transpose2d,
     "attention": attention,
     "lstm": lstm,
+    "gru": gru,
 }

@@ -15,7 +15,7 @@ from sottovoce.techniques.inputs import InputForm, lay
 from sottovoce.techniques.weights import weights
 from sottovoce.training import forward
 
-TAKEN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.LSTM)
+TAKEN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.LSTM, nn.GRU)
 MOST_BITS = 16
 
 
@@ -63,8 +63,8 @@ class Activations:
     """Round what comes into layers that multiply by weights to a few bits.
 
     Dynamic ranges are those of Huang et al. 2022, worked out anew for every utterance: such a model needs all of it
-    and cannot stream. Static ranges are measured once, on the development list. Of an LSTM only what comes into the
-    first layer is rounded. The weights of these layers are as they were.
+    and cannot stream. Static ranges are measured once, on the development list. Of an LSTM or a GRU only
+    what comes into the first layer is rounded. The weights of these layers are as they were.
     """
 
     bits: int = 8
@@ -139,5 +139,5 @@ def _remarks(modules: Mapping[str, nn.Module]) -> Iterator[str]:
         kind = type(module).__name__.removeprefix("Parametrized")
         if not isinstance(module, TAKEN):
             yield f"{name or 'the model'}: left as it is, {kind} is no layer that multiplies what comes in by weights"
-        elif isinstance(module, nn.LSTM) and module.num_layers > 1:
+        elif isinstance(module, nn.LSTM | nn.GRU) and module.num_layers > 1:
             yield f"{name}: what comes into the first of {module.num_layers} layers"

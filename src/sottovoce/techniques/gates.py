@@ -206,6 +206,6 @@ def _outputs(module: nn.Module) -> int:
             return module.out_features
         case nn.modules.conv._ConvNd():
             return module.out_channels
-        case nn.LSTM():
+        case nn.LSTM() | nn.GRU():
             return module.hidden_size * (1 + module.bidirectional)
     return 0

@@ -15,8 +15,9 @@ SEGMENT = 128            # columns of a tile: what a vector instruction can pick
 def kernel_dims(weight: Tensor) -> tuple[int, ...]:
     """The axes along which a weight's groups lie: a matrix's columns, a convolution's kernels.
 
-    An LSTM's input and recurrent matrices are matrices of their own. A group of a matrix [rows, columns] is one
-    column; of a kernel tensor [a, b, ...], all elements of one pair (a, b). Tan and Wang 2021, section III.
+    The input and the recurrent matrix of an LSTM or a GRU are matrices of their own. A group of a matrix
+    [rows, columns] is one column; of a kernel tensor [a, b, ...], all elements of one pair (a, b). Tan and Wang 2021,
+    section III.
     """
     return (0,) if weight.dim() == 2 else tuple(range(2, weight.dim()))
 

@@ -120,7 +120,7 @@ def _traced(model: nn.Module, inputs: int) -> tuple[fx.GraphModule, str]:
         return _one_step(model, inputs), f"changes values in place: {changing.format_node()}"
     module = fx.GraphModule(model, graph)
     for node in list(graph.nodes):
-        if node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), nn.LSTM):
+        if node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), nn.LSTM | nn.GRU):
             _split(module, node)
     return module, ""
 
@@ -143,18 +143,18 @@ def _in_place(node: fx.Node) -> bool:
 
 @torch.no_grad()
 def _split(module: fx.GraphModule, node: fx.Node) -> None:
-    """Make one step of each layer of an LSTM, where its layers one after the other are all that it is."""
-    lstm = module.get_submodule(str(node.target))
-    assert isinstance(lstm, nn.LSTM)
-    if lstm.num_layers == 1 or lstm.bidirectional or lstm.proj_size or len(node.args) != 1 or node.kwargs:
+    """Make one step of each layer of an LSTM or a GRU, where its layers one after the other are all that it is."""
+    stack = module.get_submodule(str(node.target))
+    assert isinstance(stack, nn.LSTM | nn.GRU)
+    if stack.num_layers == 1 or stack.bidirectional or stack.proj_size or len(node.args) != 1 or node.kwargs:
         return
-    if input_form(lstm) is not None:         # its layers by themselves would be without it
+    if input_form(stack) is not None:        # its layers by themselves would be without it
         return
-    layers = [_layer(lstm, number) for number in range(lstm.num_layers)]
-    chained = probe = torch.linspace(-1, 1, 3 * lstm.input_size).view(1, 3, -1).to(layers[0].all_weights[0][0])
+    layers = [_layer(stack, number) for number in range(stack.num_layers)]
+    chained = probe = torch.linspace(-1, 1, 3 * stack.input_size).view(1, 3, -1).to(layers[0].all_weights[0][0])
     for layer in layers:
         chained = layer(chained)[0]
-    given = lstm(probe)
+    given = stack(probe)
     whole = isinstance(given, Tensor)        # as a subclass may have it
     firsts = [node] if whole else [user for user in node.users if user.target is getitem and user.args[1] == 0]
     if not (whole or len(firsts) == len(node.users)) or not torch.allclose(given if whole else given[0], chained):
@@ -173,11 +173,12 @@ def _split(module: fx.GraphModule, node: fx.Node) -> None:
         module.graph.erase_node(node)
 
 
-def _layer(lstm: nn.LSTM, number: int) -> nn.LSTM:
-    """One layer of an LSTM by itself; the weights are the same tensors."""
-    inputs = lstm.hidden_size if number else lstm.input_size
-    layer = nn.LSTM(inputs, lstm.hidden_size, bias=lstm.bias, batch_first=lstm.batch_first)
-    for role in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if lstm.bias else ())):
-        setattr(layer, f"{role}_l0", getattr(lstm, f"{role}_l{number}"))
+def _layer(stack: nn.LSTM | nn.GRU, number: int) -> nn.LSTM | nn.GRU:
+    """One layer of a stack by itself; the weights are the same tensors."""
+    inputs = stack.hidden_size if number else stack.input_size
+    kind = nn.LSTM if isinstance(stack, nn.LSTM) else nn.GRU
+    layer = kind(inputs, stack.hidden_size, bias=stack.bias, batch_first=stack.batch_first)
+    for role in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if stack.bias else ())):
+        setattr(layer, f"{role}_l0", getattr(stack, f"{role}_l{number}"))
     layer.flatten_parameters()
     return layer.eval()
