@@ -14,12 +14,17 @@ def program(name: str, package: str) -> str:
     return shutil.which(name) or _missing(package)
 
 
+def module(name: str, what: str) -> ModuleType:
+    """A module of something that may not be installed."""
+    try:
+        return import_module(name)
+    except ImportError:
+        _missing(what)
+
+
 def engine() -> ModuleType:
     """The compiled engine, as Python sees it."""
-    try:
-        return import_module("sottovoce._engine")
-    except ImportError:
-        _missing("the compiled engine")
+    return module("sottovoce._engine", "the compiled engine")
 
 
 def _missing(what: str) -> NoReturn:
