@@ -5,7 +5,7 @@ THREADS ?= 1
 ENGINE := engine/CMakeLists.txt $(shell find engine/include engine/src -type f) engine/python/CMakeLists.txt engine/python/binding.cpp
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install develop demo test chromium check bench bench-engine full-runs full-runs-status full-results clean
+.PHONY: install develop demo test tools check bench bench-engine full-runs full-runs-status full-results clean
 
 install: $(VENV)/installed        ## everything that compressing and exporting needs
 develop: $(VENV)/developing       ## and what tests, lint and types need
@@ -26,13 +26,19 @@ $(VENV)/developing: $(VENV)/installed
 demo: install                     ## compress the sample teacher on the sample speech and show the result
 	$(BIN)/sottovoce compress recipes/quickstart.toml --run runs/quickstart
 
-test: develop chromium            ## all tests; the report is opened in a headless Chromium
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: develop tools               ## all tests; none is skipped for a program that is not installed
+	EVERY_TOOL=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-chromium:
-	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { \
-		echo "installing Chromium, which the test of the report opens it in"; \
-		apt-get update -q >/dev/null && apt-get install -y -q --no-install-recommends chromium >/dev/null; }
+tools:                            ## Chromium opens the report; compilers and emulators take the engine to other CPUs
+	@missing=; need() { command -v "$$1" >/dev/null || missing="$$missing $$2"; }; \
+	need "$${CHROMIUM:-chromium}" chromium; \
+	need cmake cmake; \
+	need clang clang; \
+	need aarch64-linux-gnu-gcc "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"; \
+	need arm-linux-gnueabihf-gcc "gcc-arm-linux-gnueabihf libc6-dev-armhf-cross"; \
+	need qemu-aarch64 qemu-user; \
+	test -z "$$missing" || { echo "installing$$missing"; \
+		apt-get update -q >/dev/null && apt-get install -y -q --no-install-recommends $$missing >/dev/null; }
 
 check: develop                    ## lint, format of the C and types
 	$(BIN)/ruff check .

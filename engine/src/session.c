@@ -75,7 +75,9 @@ void sv_end(sv_session **session) {
     *session = NULL;
 }
 
-const char *sv_error(const sv_session *session) { return session ? session->failure.text : ""; }
+const char *sv_error(const sv_session *session) {
+    return session ? session->failure.text : "expected a session, got NULL";
+}
 
 /* Readies the session for a failure of this call. */
 static sv_failure *fresh(sv_session *session) {

@@ -2,7 +2,6 @@
 
 import fnmatch
 import os
-import shutil
 import struct
 import subprocess
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tools
 from building import SOURCES, compiled
 from numpy.typing import NDArray
 
@@ -56,12 +56,10 @@ class Target:
     package: str                                 # that has the compiler
     emulator: str
 
-    def emulated(self) -> list[str]:
-        """What runs its programs; the test is skipped where something is not installed."""
-        for tool, package in {self.compiler: self.package, self.emulator: "qemu-user"}.items():
-            if shutil.which(tool) is None:
-                pytest.skip(f"needs the package {package}")
-        return [self.emulator]
+    def command(self) -> list[str]:
+        """What runs its program."""
+        tools.program(self.compiler, self.package)
+        return [tools.program(self.emulator, "qemu-user"), str(program(self.compiler, "-static"))]
 
 
 ARM64 = Target("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "qemu-aarch64")
@@ -76,10 +74,9 @@ def program(compiler: str, *flags: str) -> Path:
 
 
 def command(instructions: int) -> list[str]:
-    """The program for these instructions; the test is skipped where they are neither here nor emulated."""
+    """The program for these instructions; the test is skipped where this CPU has none of them, nor an emulator."""
     if instructions in TARGETS and (instructions != NEON or os.uname().machine != "aarch64"):
-        target = TARGETS[instructions]
-        return [*target.emulated(), str(program(target.compiler, "-static"))]
+        return TARGETS[instructions].command()
     built = program("gcc", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     here = struct.unpack("<I", subprocess.run([built], input=b"", capture_output=True, check=True).stdout)[0]
     if instructions not in (PORTABLE, BEST) and (instructions > here or (instructions == NEON) != (here == NEON)):

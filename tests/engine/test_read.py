@@ -1,5 +1,6 @@
 """The engine's reader takes what the Python reader takes, bit for bit, and refuses what that one refuses."""
 
+import json
 import random
 import struct
 import subprocess
@@ -24,7 +25,7 @@ from test_file import (
 )
 
 from sottovoce.artefact import Artefact
-from sottovoce.artefact.file import decode, encode
+from sottovoce.artefact.file import VERSION, decode, encode
 from sottovoce.errors import FormatError
 from sottovoce.zoo import shipped
 
@@ -117,6 +118,13 @@ def test_files_that_lie_are_refused(model: str, tmp_path: Path) -> None:
 def test_headers_that_are_none_are_refused(tmp_path: Path) -> None:
     files = [closed_text(text, {}) for text in HEADERS.values()]
     assert {status for status, _ in read(tmp_path, files)} == {BAD_FILE}
+
+
+def test_a_later_version_is_refused_by_its_number(tmp_path: Path) -> None:
+    for model in MODELS:
+        header, blobs = opened(encode(MODELS[model]()))
+        [(status, text)] = read(tmp_path, [closed_text(json.dumps(header).encode(), blobs, version=VERSION + 1)])
+        assert status == BAD_FILE and f"expected format version 1 to {VERSION}, got {VERSION + 1}" in text
 
 
 def test_truncated_and_damaged_files_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tools
 import toy
 
 from sottovoce.artefact import Artefact
@@ -26,7 +27,7 @@ def packed(name: str, settings: dict[str, Any]) -> Artefact:
 
 def both(case: tuple[str, dict[str, Any]]) -> tuple[AnySession, AnySession]:
     """Sessions of one model, by the engine and by numpy, with their conditions."""
-    pytest.importorskip("sottovoce._engine", reason="the engine was not compiled")
+    tools.engine()
     artefact = packed(*case)
     pair = CompiledSession(encode(artefact)), Session(artefact)
     voices = [VOICE] * (len(artefact.graph.inputs) - 1)
@@ -99,7 +100,7 @@ def test_a_wrong_call_is_named_as_by_numpy(call: str) -> None:
 
 
 def test_what_is_no_model_is_said() -> None:
-    pytest.importorskip("sottovoce._engine", reason="the engine was not compiled")
+    tools.engine()
     data = encode(packed(*toy.MODEL_CASES[0]))
     for broken in (b"", b"SOTT", data[:-1], data[:60] + b"?" + data[61:]):
         with pytest.raises(FormatError):
@@ -109,7 +110,7 @@ def test_what_is_no_model_is_said() -> None:
 
 
 def test_what_is_closed_says_so() -> None:
-    engine = pytest.importorskip("sottovoce._engine", reason="the engine was not compiled")
+    engine = tools.engine()
     model = engine.Engine(encode(packed(*toy.MODEL_CASES[0])), "float32")
     session = model.start()
     model.close()

@@ -1,4 +1,6 @@
 /* x86-64 with AVX-512: F, BW, VL, DQ, VBMI and VNNI. */
+#include "kernels.h" /* outside: ISO C has no empty files, as this one would be on other CPUs */
+
 #if defined(__x86_64__)
 #if defined(__clang__)
 #pragma clang attribute push(                                                                                          \

@@ -1,4 +1,6 @@
 /* 64-bit ARM, of which all have NEON. */
+#include "kernels.h" /* outside: ISO C has no empty files, as this one would be on other CPUs */
+
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
