@@ -1,10 +1,10 @@
 """How zeros may lie, and what it is worth: python benchmarks/presets.py
 
-The small LSTM and the small GCRN of the full-size runs, pruned weight by weight, with equally full tiles and in blocks of
-16 rows, all as much and with as much training; then clustered and trained once more. Writes benchmarks/results/
-presets.json: size, time of a frame in the engine in 8 bits, and scores on a part of the test list, with their difference
-to the uncompressed model; RESULTS.md, the documents and docs/presets.svg follow. What is done in runs/presets/ is not
-done again. About half an hour on one core.
+The small LSTM and the small GCRN of the full-size runs, pruned weight by weight, with equally full tiles and in blocks
+of 16 rows, all as much and with as much training; then clustered and trained once more. Writes benchmarks/results/
+presets.json: size, time of a frame in the engine in 8 bits, and scores on a part of the test list, with their
+difference to the uncompressed model; RESULTS.md, the documents and docs/presets.svg follow. What is done in
+runs/presets/ is not done again. About half an hour on one core that does nothing else.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ A feature is needed when it is fixed (see features.py), or when a weight that is
 needed. LSTM units feed themselves, so this is a fixed point, reached from nothing: units that only feed each other go.
 
 Where zeros lie in blocks of 16 rows, which the engine runs fast, one row less would move all those below it into blocks
-of two: there only whole blocks of features go.
+of two: there only whole blocks of features go, or where gates begin within blocks, nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,10 +39,11 @@ def shrink(artefact: Artefact) -> Artefact:
     features = Features(graph, shapes)
     arrays = {name: artefact.tensors[name].to_array() for name in features.tensors}
     constants = find_constants(graph, features, arrays)
-    needed = _needed(features, constants, arrays)
-    everything = np.ones_like(needed)
-    if _blocks(features, arrays, needed) > BROKEN * _blocks(features, arrays, everything):
-        needed = _needed(features, constants, arrays, SLICE)
+    most = BROKEN * _blocks(features, arrays, np.full(features.numbers, True))
+    several = (_needed(features, constants, arrays, run) for run in (1, SLICE))
+    needed = next((needed for needed in several if _blocks(features, arrays, needed) <= most), None)
+    if needed is None:
+        return artefact
     folded = _folded(features, constants, needed, arrays)
     tensors = {}
     for name, stored in artefact.tensors.items():
