@@ -58,7 +58,7 @@ def _scores(value: Tensor, groups: Groups, rows: Rows) -> Tensor:
         return value.abs().mean(kernel_dims(value), keepdim=True)
     matrices = rows.matrices(value.abs())
     count = matrices.shape[1]
-    sums = F.pad(matrices, (0, 0, 0, -count % SLICE)).unflatten(1, (-1, SLICE)).sum(2)
+    sums = torch.unflatten(F.pad(matrices, (0, 0, 0, -count % SLICE)), 1, (-1, SLICE)).sum(2)
     sizes = torch.tensor([min(SLICE, count - first) for first in range(0, count, SLICE)], device=value.device)
     return sums / sizes[:, None]         # a short last block is as good as a whole one
 
@@ -83,7 +83,7 @@ def _kept_in_tiles(value: Tensor, ratio: float, rows: Rows) -> Tensor:
     density = (nonzeros - int(ratio * nonzeros)) / max(1, matrices.numel())
     widths = torch.tensor([min(SEGMENT, columns - first) for first in range(0, columns, SEGMENT)])
     count = (density * widths).round().clamp_min(1 if density else 0).to(value.device)
-    tiles = F.pad(matrices.abs(), (0, -columns % SEGMENT)).unflatten(2, (-1, SEGMENT))
+    tiles = torch.unflatten(F.pad(matrices.abs(), (0, -columns % SEGMENT)), 2, (-1, SEGMENT))
     rank = tiles.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
     keep = (rank < count[:, None]).flatten(2)[..., :columns]
     return rows.tensor(keep & (matrices != 0), value.shape)

@@ -41,7 +41,7 @@ class Rows(NamedTuple):
 
     def matrices(self, value: Tensor) -> Tensor:
         """The tensor as matrices [parts, rows, columns]."""
-        return value.movedim(self.axis, 0).unflatten(0, (self.parts, -1)).flatten(2)
+        return torch.unflatten(value.movedim(self.axis, 0), 0, (self.parts, -1)).flatten(2)
 
     def tensor(self, matrices: Tensor, shape: torch.Size) -> Tensor:
         """Matrices as a tensor of that shape, from which `matrices` would make them."""
