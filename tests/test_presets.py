@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import pytest
 import toy
 
-from sottovoce.recipe import parse_recipe
+from sottovoce.recipe import parse_recipe, read_recipe
+from sottovoce.run import Run
 
 sys.path.insert(0, str(toy.ROOT / "benchmarks"))
 import presets
@@ -71,3 +72,28 @@ def test_the_recipes_of_the_page_are_sound(tmp_path: Path) -> None:
     shown = re.findall(r"```toml\n(.*?)```", (toy.ROOT / "docs" / "engine.md").read_text(), re.DOTALL)
     recipes = [parse_recipe(head + stages, "engine.md", toy.ROOT / "sample") for stages in shown]
     assert [stage.groups for recipe in recipes for _, stage in recipe.stages] == list(presets.GROUPS)  # type: ignore
+
+
+@pytest.mark.recipe
+def test_a_tiny_model_goes_all_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sottovoce._engine", reason="the engine was not compiled")
+    monkeypatch.setattr(presets, "RATES", (0.5,))
+    monkeypatch.setattr(presets, "LAST", 2)
+    task = toy.TASK.replace('path = "', f'path = "{toy.ROOT}/sample/').replace("LISTS", str(tmp_path))
+    test = task[task.index("[task.dev]"):].replace("dev", "test").replace("[5]", "[0, 5]")
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(f'name = "tiny"\n[model]\nname = "lstm"\nhidden = 16\nlayers = 1\n{task}{test}\n')
+    Run(read_recipe(recipe), tmp_path / "trained").start()
+    here = presets.Source(recipe, tmp_path / "trained" / "stages" / "00-start.safetensors", 2, 3e-4, "fp32")
+    absent = here._replace(checkpoint=tmp_path / "absent.safetensors")
+    result = presets.measure({"lstm": here, "gcrn": absent}, tmp_path / "presets", mixtures=3, rounds=1)
+    told = result["models"]["lstm"]
+    assert result["missing"] == ["gcrn"] and told["mixtures"] == 3
+    assert list(told["variants"]) == ["uncompressed", *(f"{groups}-50" for groups in presets.GROUPS)]
+    for name, variant in list(told["variants"].items())[1:]:
+        assert variant["zeros"] == pytest.approx(0.5, abs=0.1), name
+        assert variant["bytes"] < told["variants"]["uncompressed"]["bytes"] and variant["microseconds"] > 0
+        assert set(variant["scores"]) == set(presets.METRICS)
+    (tmp_path / "presets.json").write_text(json.dumps(result))
+    assert len(Presets(tmp_path / "presets.json").table().splitlines()) == 2 + 4 + 1
+    ElementTree.fromstring(picture(result))
