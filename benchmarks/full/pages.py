@@ -11,6 +11,7 @@ import enhance
 from full.acoustic import AcousticModels
 from full.compiled import Compiled
 from full.extraction import Extraction
+from full.presets import Presets
 from full.recognition import Recognition
 from full.tables import Results, markdown
 from sottovoce.files import write_text
@@ -37,7 +38,7 @@ def results_page() -> str:
     """All results there are."""
     parts = [HEAD, *map(enhance.table, enhance.results()), _full().page(), _extraction().page(),
              _recognition().page(), _acoustic().page()]
-    parts.append(_compiled().page())
+    parts += [_compiled().page(), _presets().page()]
     if OVERHEAD.is_file():
         parts.append(f"## What a step of training costs\n\n{overhead(json.loads(OVERHEAD.read_text()))}")
     if SENSITIVITY.is_file():
@@ -62,6 +63,7 @@ def tables() -> dict[str, str]:
         "the ablations of work 4": _recognition().ablations(),
         "the engine": _compiled().times(),
         "the profile of the engine": _compiled().profile(),
+        "the presets": _presets().shown(),
         "work 5": _acoustic().rows(),
         "the adaptation of work 5": _acoustic().adaptation(),
     }
@@ -109,6 +111,10 @@ def _full() -> Results:
 
 def _compiled() -> Compiled:
     return Compiled(enhance.RESULTS / "engine.json", enhance.RESULTS / "fuzz.json")
+
+
+def _presets() -> Presets:
+    return Presets(enhance.RESULTS / "presets.json")
 
 
 def _extraction() -> Extraction:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -99,7 +99,7 @@ def times(
     data = read_bytes(path)
     model = Session(_artefact(data, str(path)))
     walked = np.ones(WALKED // 8 if cold else 0)                 # not zeros, which might all lie in one page
-    rows: dict[str, dict[str, Any]] = {}
+    errors: dict[str, dict[str, Any]] = {}
     runners: dict[str, Runner] = {}
     before: dict[str, Callable[[], object]] = {}
     for kind in kinds:
@@ -109,26 +109,48 @@ def times(
             runners[kind].round(before[kind])                    # what is done once is not timed
         except (SottovoceError, ImportError) as error:
             runners.pop(kind, None)
-            rows[kind] = {"error": " ".join(str(error).split())}
-    frames: dict[str, list[float]] = {kind: [] for kind in runners}
-    medians: dict[str, list[float]] = {kind: [] for kind in runners}
-    for _ in range(rounds):
-        for kind, runner in runners.items():
-            took = runner.round(before[kind])
-            frames[kind] += took
-            medians[kind].append(statistics.median(took))
+            errors[kind] = {"error": " ".join(str(error).split())}
     reference = next(kind for kind in REFERENCES if kind in runners)
-    for kind, runner in runners.items():
-        ratios = [other / own for own, other in zip(medians[kind], medians[reference], strict=True)]
-        low, middle, high = np.quantile(frames[kind], [0.1, 0.5, 0.9])
-        least, speedup, most = np.quantile(ratios, [0.1, 0.5, 0.9])
-        rows[kind] = {
-            "microseconds": 1e6 * middle, "microseconds_10": 1e6 * low, "microseconds_90": 1e6 * high,
-            "real_time_factor": middle * model.sample_rate / model.hop, "speedup": speedup, "speedup_10": least,
-            "speedup_90": most, "weight_bytes": runner.weight_bytes,
-        }
+    rows = errors | _in_turn(runners, before, rounds, reference, model.hop / model.sample_rate)
     return {"causal": model.causal, "hop": model.hop, "sample_rate": model.sample_rate, "rounds": rounds,
             "reference": reference, "instructions": _instructions(data), "kinds": {kind: rows[kind] for kind in kinds}}
+
+
+def side_by_side(paths: Mapping[str, Path], dense: Path, seconds: float, rounds: int) -> dict[str, Any]:
+    """Times of several files in 8 bits, all in one set of rounds, in this process.
+
+    Ratios are to onnxruntime in 8 bits with the `dense` one, which has a row of its own under "onnxruntime int8".
+    """
+    runners = {name: _runner("compiled int8", read_bytes(path), str(path), seconds) for name, path in paths.items()}
+    runners[REFERENCES[0]] = _runner(REFERENCES[0], data := read_bytes(dense), str(dense), seconds)
+    for runner in runners.values():
+        runner.round(bool)
+    model = Session(_artefact(data, str(dense)))
+    rows = _in_turn(runners, dict.fromkeys(runners, bool), rounds, REFERENCES[0], model.hop / model.sample_rate)
+    return {"rounds": rounds, "instructions": _instructions(data), "rows": rows}
+
+
+def _in_turn(runners: Mapping[str, Runner], before: Mapping[str, Callable[[], object]], rounds: int, reference: str,
+             seconds: float) -> dict[str, dict[str, Any]]:
+    """A row for each runner; `seconds` is what a frame stands for."""
+    frames: dict[str, list[float]] = {name: [] for name in runners}
+    medians: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(rounds):
+        for name, runner in runners.items():
+            took = runner.round(before[name])
+            frames[name] += took
+            medians[name].append(statistics.median(took))
+    rows = {}
+    for name, runner in runners.items():
+        ratios = [other / own for own, other in zip(medians[name], medians[reference], strict=True)]
+        low, middle, high = np.quantile(frames[name], [0.1, 0.5, 0.9])
+        least, speedup, most = np.quantile(ratios, [0.1, 0.5, 0.9])
+        rows[name] = {
+            "microseconds": 1e6 * middle, "microseconds_10": 1e6 * low, "microseconds_90": 1e6 * high,
+            "real_time_factor": middle / seconds, "speedup": speedup, "speedup_10": least,
+            "speedup_90": most, "weight_bytes": runner.weight_bytes,
+        }
+    return rows
 
 
 def _runner(kind: str, data: bytes, name: str, seconds: float) -> Runner:

@@ -15,6 +15,7 @@ from sottovoce.run import Run, compress
 from sottovoce.tasks.enhance import Enhance
 from sottovoce.techniques.budget import Budget
 from sottovoce.techniques.cluster import Codebook
+from sottovoce.techniques.groups import SEGMENT, SLICE, Groups
 from sottovoce.techniques.weights import weights
 
 TRAINED = 'stages = [{ kind = "distill", steps = 2, teacher = "previous" }]'
@@ -78,6 +79,18 @@ def test_each_tensor_gets_its_own_share_and_its_own_values(budgeted: Budgeted) -
     assert found["ratios"].keys() == row.details["values"].keys() == names
     assert len(set(found["ratios"].values())) > 1
     assert {name for name, _, _ in found["evaluated"]} == {name for name, _, _ in row.details["clustered"]} == names
+
+
+@pytest.mark.parametrize("groups", ["tiles", "blocks"])
+def test_zeros_lie_as_asked(groups: Groups, budgeted: Budgeted) -> None:
+    model, run = budgeted(f'size = "4 kB"\nrounds = 1\ngroups = "{groups}"')
+    assert run.rows[-1].details["stopped"] == "reached 4000 bytes"
+    for weight in weights(model):
+        matrix = (weight.value != 0).flatten(1)
+        if groups == "tiles":
+            assert all(tile.sum(1).unique().numel() <= 1 for tile in matrix.split(SEGMENT, 1)), weight.name
+        else:
+            assert all((band.all(0) | ~band.any(0)).all() for band in matrix.split(SLICE)), weight.name
 
 
 def test_nothing_is_pruned_where_clustering_is_enough(budgeted: Budgeted) -> None:

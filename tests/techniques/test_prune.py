@@ -12,10 +12,11 @@ import toy
 from sottovoce.data.batches import Batch
 from sottovoce.errors import RecipeError
 from sottovoce.run import Run, compress
-from sottovoce.techniques.groups import SEGMENT, kept, kept_together, kernel_dims
+from sottovoce.techniques.groups import SEGMENT, SLICE, kept, kept_together, kernel_dims
 from sottovoce.techniques.prune import Mask, Prune
-from sottovoce.techniques.weights import weights
+from sottovoce.techniques.weights import Rows, weights
 
+ROWS = {"outputs first": Rows(), "transposed": Rows(axis=1), "two matrices": Rows(parts=2)}
 SHAPES = {"matrix": (30, 300), "narrow": (7, 5), "kernels": (6, 40, 2, 3), "vectors": (8, 5, 9)}
 
 
@@ -80,9 +81,55 @@ def test_zeros_stay_where_tiles_are_not_equally_full() -> None:
     assert not kept(value, 0.2, "tiles")[value == 0].any()
 
 
+def blocks(value: torch.Tensor, rows: Rows) -> list[torch.Tensor]:
+    """The blocks of a tensor, matrix after matrix and band after band."""
+    bands = [band for matrix in rows.matrices(value) for band in matrix.split(SLICE)]
+    return [band[:, column] for band in bands for column in range(band.shape[1])]
+
+
+@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("shape", [(50, 30), (6, 40, 2, 3), (36, 20, 4)], ids=str)
+@pytest.mark.parametrize("ratio", [0.0, 0.3, 0.8, 1.0])
+def test_blocks_go_whole_by_their_mean_magnitude(shape: tuple[int, ...], ratio: float, rows: Rows) -> None:
+    value = tensor(shape)
+    before, after = blocks(value, rows), blocks(value * kept(value, ratio, "blocks", rows), rows)
+    gone = [not block.any() for block in after]
+    assert sum(gone) == int(ratio * len(before))
+    assert all(torch.equal(a, b) for a, b, lost in zip(before, after, gone, strict=True) if not lost)
+    means = torch.stack([block.abs().mean() for block in before])
+    if 0 < sum(gone) < len(gone):
+        assert means[torch.tensor(gone)].max() <= means[~torch.tensor(gone)].min()
+
+
+def test_blocks_lie_along_the_outputs() -> None:
+    layers = {
+        "linear": (torch.nn.Linear(5, 48), Rows()), "convolution": (torch.nn.Conv2d(3, 48, (1, 3)), Rows()),
+        "transposed": (torch.nn.ConvTranspose2d(3, 48, (1, 3)), Rows(axis=1)),
+        "in two": (torch.nn.Conv1d(6, 48, 2, groups=2), Rows(parts=2)),
+        "a filter each": (torch.nn.Conv1d(48, 48, 2, groups=48), Rows(parts=48)),
+    }
+    model = torch.nn.ModuleDict({name: layer for name, (layer, _) in layers.items()})
+    for weight in weights(model):
+        name = weight.name.partition(".")[0]
+        assert weight.rows == layers[name][1]
+        matrices = weight.rows.matrices(weight.value)
+        assert matrices.shape[0] * matrices.shape[1] == 48
+        assert torch.equal(weight.rows.tensor(matrices, weight.value.shape), weight.value)
+
+
+def test_zeros_stay_in_blocks() -> None:
+    value = tensor((40, 20), zeros=0.9)
+    assert not kept(value, 0.2, "blocks")[value == 0].any()
+
+
+def test_blocks_of_all_tensors_are_ranked_by_their_mean_whatever_their_size() -> None:
+    large, small = tensor((20, 30)), 0.01 * tensor((18, 30))     # the last blocks have 4 rows and 2
+    assert [part.float().mean() for part in kept_together([large, small], 0.5, "blocks", [Rows(), Rows()])] == [1, 0]
+
+
 def test_one_threshold_for_all_tensors() -> None:
     large, small = tensor((20, 30)), 0.1 * tensor((30, 20))
-    keep = kept_together([large, small], 0.5, "weights")
+    keep = kept_together([large, small], 0.5, "weights", [Rows(), Rows()])
     assert sum(int(part.sum()) for part in keep) == 600
     gone = torch.cat([large[~keep[0]], small[~keep[1]]]).abs().max()
     assert gone <= torch.cat([large[keep[0]], small[keep[1]]]).abs().min()
@@ -151,7 +198,7 @@ def pruned(tmp_path: Path) -> Pruned:
     return prune
 
 
-@pytest.mark.parametrize("groups", ["weights", "kernels", "tiles"])
+@pytest.mark.parametrize("groups", ["weights", "kernels", "tiles", "blocks"])
 def test_the_search_leaves_its_ratios_and_its_table_in_the_ledger(groups: str, pruned: Pruned) -> None:
     model, run = pruned(f'tolerance = 0.001\nutterances = 2\ngroups = "{groups}"')
     found = run.rows[-1].details["sensitivity"]
@@ -188,7 +235,7 @@ def test_of_weights_that_are_all_zero_nothing_is_pruned_and_that_is_said() -> No
 
 
 @pytest.mark.parametrize("scope", ["global", "balanced"])
-@pytest.mark.parametrize("groups", ["weights", "kernels"])
+@pytest.mark.parametrize("groups", ["weights", "kernels", "blocks"])
 def test_a_ratio_of_all_together(scope: str, groups: str, pruned: Pruned) -> None:
     model, run = pruned(f'ratio = 0.6\nscope = "{scope}"\ngroups = "{groups}"\nutterances = 2')
     lost = {weight.name: 1 - float((weight.value != 0).float().mean()) for weight in weights(model)}

@@ -10,7 +10,7 @@ from torch import nn
 
 from sottovoce.techniques.cluster import Codebook, clustered, entropy
 from sottovoce.techniques.context import Run
-from sottovoce.techniques.groups import kept
+from sottovoce.techniques.groups import Groups, kept
 from sottovoce.techniques.prune import lay
 from sottovoce.techniques.sensitivity import SHARES, Offer, Table, allocate, curve, movement, prepared
 from sottovoce.techniques.weights import weights
@@ -27,15 +27,17 @@ class PruneTo:
     most: int                # values of a tensor
     utterances: int
     only: str
+    groups: Groups
 
     def apply(self, model: nn.Module, run: Run) -> nn.Module:
-        offers, table = _offers(model, self.only, self.most, SHARES, run, self.utterances)
-        taken = _allotted(model, offers, self.bytes, run)
+        offers, table = _offers(model, self.only, self.most, SHARES, run, self.utterances, self.groups)
+        taken = _allotted(model, offers, self.bytes, run, self.groups)
         table.ratios.update({name: offer.ratio for name, offer in taken.items()})
         table.note(run)
         chosen = weights(model, self.only)
         run.note(values={weight.name: taken[weight.name].values for weight in chosen})
-        lay(chosen, [kept(weight.value.detach(), taken[weight.name].ratio) for weight in chosen])
+        lay(chosen, [kept(weight.value.detach(), taken[weight.name].ratio, self.groups, weight.rows)
+                     for weight in chosen])
         return model
 
 
@@ -64,18 +66,20 @@ def uncut(model: nn.Module, only: str, values: Sequence[int]) -> dict[str, Offer
     return {weight.name: Offer(0, 0, values=count) for weight, count in zip(chosen, values, strict=True)}
 
 
-def coded(model: nn.Module, taken: Mapping[str, Offer], run: Run) -> nn.Module:
+def coded(model: nn.Module, taken: Mapping[str, Offer], run: Run, groups: Groups = "weights") -> nn.Module:
     """A copy of the model, pruned and clustered as allocated."""
     copy = run.recall(run.keep(model))
     for weight in weights(copy):
         if weight.name in taken:
             value, offer = weight.value.detach(), taken[weight.name]
-            codes, centroids = clustered((value * kept(value, offer.ratio)).numpy(), offer.values - 1)
+            pruned = value * kept(value, offer.ratio, groups, weight.rows) if offer.ratio else value
+            codes, centroids = clustered(pruned.numpy(), offer.values - 1)
             weight.hold(Codebook(torch.from_numpy(codes), torch.from_numpy(centroids)))
     return copy
 
 
-def _allotted(model: nn.Module, offers: Mapping[str, Sequence[Offer]], wanted: int, run: Run) -> dict[str, Offer]:
+def _allotted(model: nn.Module, offers: Mapping[str, Sequence[Offer]], wanted: int, run: Run,
+              groups: Groups = "weights") -> dict[str, Offer]:
     """An offer for each tensor with which the file has at most the wanted bytes, but not much less.
 
     What offers cost is an estimate: files are made and measured until it is right. Where all of them are larger, the
@@ -87,7 +91,7 @@ def _allotted(model: nn.Module, offers: Mapping[str, Sequence[Offer]], wanted: i
         before, taken = taken, allocate(offers, aim)
         if taken == before:
             break
-        size = run.size(coded(model, taken, run))
+        size = run.size(coded(model, taken, run, groups))
         found[size] = taken
         if CLOSE * wanted <= size <= wanted:
             break
@@ -96,13 +100,15 @@ def _allotted(model: nn.Module, offers: Mapping[str, Sequence[Offer]], wanted: i
 
 
 def _offers(model: nn.Module, only: str, most: int, shares: Sequence[float], run: Run,
-            utterances: int) -> tuple[dict[str, list[Offer]], Table]:
+            utterances: int, groups: Groups = "weights") -> tuple[dict[str, list[Offer]], Table]:
     """What each tensor would cost in the file and in the loss, for each share that it loses and number of values."""
     rerun, table = prepared(model, run, utterances, movement())
     offers: dict[str, list[Offer]] = {}
     rises = []
-    for name, value, rise in rerun.weights([weight.name for weight in weights(model, only)]):
-        lost = curve(table.pruned(name, value, rise, "weights")) if len(shares) > 1 and value.any() else _no_rise
+    rows = {weight.name: weight.rows for weight in weights(model, only)}
+    for name, value, rise in rerun.weights(list(rows)):
+        pruned = len(shares) > 1 and value.any()
+        lost = curve(table.pruned(name, value, rise, groups, rows[name])) if pruned else _no_rise
         offers[name] = []
         for values in _counts(most):
             codes, centroids = clustered(value.cpu().numpy(), values - 1)

@@ -9,6 +9,7 @@ from sottovoce.errors import RecipeError
 from sottovoce.techniques.allot import ClusterTo, PruneTo, coded, uncut
 from sottovoce.techniques.context import Run
 from sottovoce.techniques.goal import Goal
+from sottovoce.techniques.groups import Groups
 from sottovoce.techniques.half import Half
 from sottovoce.techniques.train import next_round
 from sottovoce.techniques.weights import learned, weights
@@ -32,6 +33,7 @@ class Budget(Goal):
     values: int = 16                                                 # of a tensor at most, the exact zero among them
     utterances: int = 16                                             # of the development list, to measure the loss on
     only: str = "*"                                                  # names of the weights, shell-style
+    groups: Groups = "weights"                                       # what is pruned together, as `prune` has it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,7 +101,8 @@ class _Course:
 
     def _pruned(self, model: nn.Module, size: int) -> nn.Module:
         budget = self.budget
-        model = self._step("prune", PruneTo(size, budget.values, budget.utterances, budget.only), model)
+        model = self._step("prune", PruneTo(size, budget.values, budget.utterances, budget.only, budget.groups),
+                           model)
         self.values = tuple(self.run.rows[-1].details["values"].values())
         model = self._trained(model)
         if not self._fallen():

@@ -41,7 +41,8 @@ class Prune:
 
     ratio: float | None = None           # share of the nonzero weights, 0 < ratio < 1
     tolerance: float | None = None       # rise of the validation loss
-    groups: Groups = "weights"           # what goes together; tiles: as many left in every row's 128 columns
+    groups: Groups = "weights"           # what goes together; blocks: 16 rows of a column; tiles: as many
+    #                                      left in every row's 128 columns
     scope: Literal["tensor", "global", "balanced"] = "tensor"    # the ratio holds for each tensor, or for all together:
     #                                      by one threshold, or where the outputs move least
     utterances: int = 32                 # of the development list, to measure on
@@ -72,9 +73,10 @@ class Prune:
     def _kept(self, model: nn.Module, chosen: list[Weight], run: Run) -> list[Tensor]:
         values = [weight.value.detach() for weight in chosen]
         if self.ratio is not None and self.scope == "global":
-            return kept_together(values, self.ratio, self.groups)
+            return kept_together(values, self.ratio, self.groups, [weight.rows for weight in chosen])
         ratios = self._ratios(model, chosen, run)
-        return [kept(value, ratios[weight.name], self.groups) for weight, value in zip(chosen, values, strict=True)]
+        return [kept(value, ratios[weight.name], self.groups, weight.rows)
+                for weight, value in zip(chosen, values, strict=True)]
 
     def _ratios(self, model: nn.Module, chosen: list[Weight], run: Run) -> dict[str, float]:
         if self.ratio is not None and self.scope == "tensor":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sottovoce.techniques.context import Run
 from sottovoce.techniques.groups import Groups, kept
 from sottovoce.techniques.rerun import Rerun, Rise
-from sottovoce.techniques.weights import Weight
+from sottovoce.techniques.weights import Rows, Weight
 from sottovoce.training import Loss
 
 STEPS = 20                               # of the search: multiples of 5 %
@@ -37,11 +37,11 @@ class Table:
         record: dict[str, Any] = {**vars(self), "ratios": self.ratios, "evaluations": len(self.evaluated)}
         run.note(sensitivity={key: value for key, value in record.items() if value != ""})
 
-    def pruned(self, name: str, value: Tensor, rise: Rise, groups: Groups) -> Callable[[float], float]:
+    def pruned(self, name: str, value: Tensor, rise: Rise, groups: Groups, rows: Rows) -> Callable[[float], float]:
         """The rise of the loss as a function of the ratio; every evaluation is written down."""
 
         def measured(ratio: float) -> float:
-            found = rise(value * kept(value, ratio, groups))
+            found = rise(value * kept(value, ratio, groups, rows))
             self.evaluated.append((name, ratio, found))
             return found
 
@@ -76,8 +76,9 @@ def tolerated(model: nn.Module, chosen: Sequence[Weight], tolerance: float, grou
               utterances: int) -> Table:
     """The ratio of each tensor by Algorithms 1 (weights) and 2 (kernels) of Tan and Wang 2021; none left, ratio 0."""
     rerun, table = prepared(model, run, utterances, run.task.loss)
+    rows = {weight.name: weight.rows for weight in chosen}
     for name, value, rise in rerun.weights([weight.name for weight in chosen]):
-        measured = table.pruned(name, value, rise, groups)
+        measured = table.pruned(name, value, rise, groups, rows[name])
         table.ratios[name] = bearable(measured, tolerance) if value.any() else 0.0
     return table
 
@@ -106,11 +107,12 @@ def balanced(model: nn.Module, chosen: Sequence[Weight], ratio: float, groups: G
     """
     rerun, table = prepared(model, run, utterances, movement())
     offers, total = {}, 0
+    rows = {weight.name: weight.rows for weight in chosen}
     for name, value, rise in rerun.weights([weight.name for weight in chosen]):
         nonzeros = int(value.count_nonzero())
         total += nonzeros
         if nonzeros:
-            risen = curve(table.pruned(name, value, rise, groups))
+            risen = curve(table.pruned(name, value, rise, groups, rows[name]))
             offers[name] = [Offer(nonzeros * (1 - share), risen(share), share) for share in SHARES]
     taken = allocate(offers, (1 - ratio) * total)
     table.ratios.update(dict.fromkeys((weight.name for weight in chosen), 0.0))

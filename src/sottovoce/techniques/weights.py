@@ -3,7 +3,7 @@
 import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,22 @@ class WeightForm(nn.Module):
         raise TypeError(f"{type(self).__name__} does not say how a weight is stored")
 
 
+class Rows(NamedTuple):
+    """Where a weight has its outputs: what the rows are where it is run as a matrix."""
+
+    axis: int = 0
+    parts: int = 1           # matrices along it: a convolution with groups is as many
+
+    def matrices(self, value: Tensor) -> Tensor:
+        """The tensor as matrices [parts, rows, columns]."""
+        return torch.unflatten(value.movedim(self.axis, 0), 0, (self.parts, -1)).flatten(2)
+
+    def tensor(self, matrices: Tensor, shape: torch.Size) -> Tensor:
+        """Matrices as a tensor of that shape, from which `matrices` would make them."""
+        moved = torch.Size([shape[self.axis], *shape[: self.axis], *shape[self.axis + 1 :]])
+        return matrices.reshape(moved).movedim(0, self.axis)
+
+
 @dataclass(frozen=True)
 class Weight:
     """A tensor that a model learns, by its place in the model."""
@@ -46,6 +62,13 @@ class Weight:
         """The weight as the model uses it, with its form; gradients flow through."""
         value: Tensor = getattr(self.module, self.attribute)
         return value
+
+    @property
+    def rows(self) -> Rows:
+        """Where its outputs lie."""
+        if isinstance(self.module, (nn.ConvTranspose1d, nn.ConvTranspose2d)):
+            return Rows(axis=1)
+        return Rows(parts=self.module.groups) if isinstance(self.module, (nn.Conv1d, nn.Conv2d)) else Rows()
 
     @property
     def form(self) -> WeightForm | None:
