@@ -107,6 +107,8 @@ def extractor(seed: int = 0) -> Artefact:
     tensors: dict[str, Stored] = {
         "in": codebook(random, (3, 8), 5), "out": sparse(random, (8, 3)), "along": sparse(random, (3, 1, 3), share=0.9),
         "three": Dense(random.standard_normal(3).astype(np.float32)),
+        "ih": codebook(random, (9, 3), 4), "hh": sparse(random, (9, 3)),
+        "nine": Dense(random.standard_normal(9).astype(np.float16)),
     }
     nodes = (
         Node("frames", "framed", ("mixture",), attributes=FRAME),
@@ -119,7 +121,9 @@ def extractor(seed: int = 0) -> Artefact:
         Node("conv1d", "around", ("turned",), {"weight": "along", "bias": "three"},
              {"dilation": 2, "groups": 3, "after": 2}),
         Node("global_norm", "even", ("around",), {"weight": "three", "bias": "three"}, {"eps": 1e-8}),
-        Node("linear", "cleaned", ("even",), {"weight": "out"}),
+        Node("gru", "hidden", ("even",), {"weight_ih": "ih", "weight_hh": "hh", "bias_ih": "nine", "bias_hh": "nine"},
+             {"hidden": 3}),
+        Node("linear", "cleaned", ("hidden",), {"weight": "out"}),
         Node("overlap_add", "clean", ("cleaned",), attributes=FRAME),
     )
     return Artefact(Graph(("mixture", "voice"), ("clean",), nodes), tensors, {"sample_rate": 8000})
