@@ -185,6 +185,7 @@ static sv_matrix *pack_band(const sv_weights *weights, uint32_t first, int level
         && (weights->tensor->found ? list_found(&list, weights, first, rows)
                                    : list_all(&list, weights, first, rows, levels));
     if (done) {
+        made->first = first;
         made->rows = rows;
         made->columns = weights->columns;
         if (machine.precision != SV_FLOAT32 && !levels)
@@ -241,8 +242,20 @@ void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machin
     }
 }
 
-void sv_multiply(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride, const float *bias,
-                 int add, float *y, size_t y_stride) {
-    for (uint32_t row = 0; matrix; row += matrix->rows, matrix = matrix->below)
-        matrix->multiply(matrix, vector, positions, x_stride, bias ? bias + row : NULL, add, y + row, y_stride);
+#define TOGETHER 16 /* positions that are listed before a band goes through them */
+
+void sv_multiply(const sv_matrix *matrix, const sv_vector *vectors, size_t frames, size_t positions, size_t x_stride,
+                 const float *bias, int add, float *y, size_t y_stride, size_t y_frame) {
+    sv_position at[TOGETHER];
+    size_t count = 0, bytes = matrix->precision == SV_FLOAT32 ? 4 : matrix->precision == SV_INT16 ? 2 : 1;
+    for (size_t t = 0; t < frames; t++)
+        for (size_t p = 0; p < positions; p++) {
+            const char *x = matrix->precision == SV_FLOAT32 ? (const char *)vectors[t].floats : vectors[t].codes;
+            at[count++] = (sv_position){x + p * x_stride * bytes, vectors[t].scale, y + t * y_frame + p * y_stride};
+            if (count < TOGETHER && (t + 1 < frames || p + 1 < positions))
+                continue;
+            for (const sv_matrix *band = matrix; band; band = band->below)
+                band->multiply(band, at, count, bias, add);
+            count = 0;
+        }
 }

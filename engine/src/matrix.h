@@ -42,9 +42,10 @@ typedef struct {
 size_t sv_codes_bytes(size_t count); /* enough for either precision, and for reads past the end */
 void sv_quantize(sv_vector *vector, const float *values, size_t count, sv_machine machine);
 
-/* y[p y_stride + r] = (add ? y : bias ? bias[r] : 0) + sum over c of W[r, c] x[p x_stride + c], for p < positions.
- * x_stride counts values of `vector`. The last position ends within its count. */
-void sv_multiply(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride, const float *bias,
-                 int add, float *y, size_t y_stride);
+/* y[t y_frame + p y_stride + r] = (add ? y : bias ? bias[r] : 0) + sum over c of W[r, c] x_t[p x_stride + c], for
+ * t < frames, p < positions: each sum as if it were the only one. x_stride counts values of a vector. The last position
+ * ends within its count. */
+void sv_multiply(const sv_matrix *matrix, const sv_vector *vectors, size_t frames, size_t positions, size_t x_stride,
+                 const float *bias, int add, float *y, size_t y_stride, size_t y_frame);
 
 #endif

@@ -110,14 +110,17 @@ void sv_make_operand(const sv_task *task, const sv_work *work) {
     }
 }
 
-sv_vector sv_row(const sv_task *task, const sv_work *work, size_t t, size_t from) {
+size_t sv_rows(const sv_task *task, const sv_work *work, size_t t, size_t from, sv_vector *vectors) {
     const sv_operand *operand = task->operand;
+    size_t left = sv_frames(work, work->plan->values[operand->past.value].clock) - t, i;
     char *row = (char *)sv_room(work, operand->buffer) + t * operand->row_bytes;
-    sv_vector vector = *(sv_vector *)(void *)(row + operand->float_bytes + operand->code_bytes);
-    vector.floats += from;
-    vector.codes = (char *)vector.codes + (work->plan->machine.precision == SV_INT16 ? 2 : 1) * from;
-    vector.count -= from;
-    return vector;
+    for (i = 0; i < left && i < SV_BLOCK; i++, row += operand->row_bytes) {
+        vectors[i] = *(sv_vector *)(void *)(row + operand->float_bytes + operand->code_bytes);
+        vectors[i].floats += from;
+        vectors[i].codes = (char *)vectors[i].codes + (work->plan->machine.precision == SV_INT16 ? 2 : 1) * from;
+        vectors[i].count -= from;
+    }
+    return i;
 }
 
 sv_status sv_take_matrix(sv_builder *builder, const sv_tensor *tensor, uint32_t rows, uint32_t columns,

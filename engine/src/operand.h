@@ -35,8 +35,8 @@ sv_status sv_take_operand(sv_builder *builder, sv_task *task, sv_operand wanted)
 
 void sv_make_operand(const sv_task *task, const sv_work *work); /* if the task is the one to do so */
 
-/* Row t, from an element on. */
-sv_vector sv_row(const sv_task *task, const sv_work *work, size_t t, size_t from);
+/* Rows from t on, as many as there are but no more than SV_BLOCK, each from an element on; how many. */
+size_t sv_rows(const sv_task *task, const sv_work *work, size_t t, size_t from, sv_vector *vectors);
 
 /* Packs a matrix of a tensor: see sv_weights. */
 sv_status sv_take_matrix(sv_builder *builder, const sv_tensor *tensor, uint32_t rows, uint32_t columns,

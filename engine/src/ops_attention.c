@@ -48,7 +48,7 @@ static void make_distances(const attention *own, sv_machine machine, float *dist
             sinusoids[k + 1] = (float)turned[k + 1];
         }
         sv_quantize(&vector, sinusoids, own->sinusoids, machine);
-        sv_multiply(own->position, &vector, 1, 0, NULL, 0, row, 0);
+        sv_multiply(own->position, &vector, 1, 1, 0, NULL, 0, row, 0, 0);
         for (size_t c = 0; c < own->channels; c++)
             distances[c * count + i] = row[c];
     }

@@ -15,15 +15,20 @@ static void run_lstm(const sv_task *task, const sv_work *work) {
     const sv_functions *f = work->plan->functions;
     float *y = sv_data(work, task->value), *gates = sv_room(work, task->scratch);
     float *hidden = work->states + task->state, *cell = hidden + own->size;
-    size_t frames = sv_frames(work, work->plan->values[task->value].clock), size = own->size;
-    sv_vector before = {.codes = gates + 4 * size};
+    size_t frames = sv_frames(work, work->plan->values[task->value].clock), size = own->size, count = 0;
+    sv_vector x[SV_BLOCK], before = {.codes = gates + SV_BLOCK * 4 * size};
+    float *now = gates;
     sv_make_operand(task, work);
-    for (size_t t = 0; t < frames; t++, y += size) {
-        sv_vector x = sv_row(task, work, t, 0);
-        sv_multiply(own->given, &x, 1, 0, own->bias, 0, gates, 0);
+    for (size_t t = 0, known = 0; t < frames; t++, y += size, now += 4 * size) {
+        if (t == known) {
+            count = sv_rows(task, work, t, 0, x);
+            sv_multiply(own->given, x, count, 1, 0, own->bias, 0, gates, 0, 4 * size);
+            known += count;
+            now = gates;
+        }
         sv_quantize(&before, hidden, size, work->plan->machine);
-        sv_multiply(own->recurrent, &before, 1, 0, NULL, 1, gates, 0);
-        f->lstm(gates, cell, hidden, size);
+        sv_multiply(own->recurrent, &before, 1, 1, 0, NULL, 1, now, 0, 0);
+        f->lstm(now, cell, hidden, size);
         memcpy(y, hidden, size * sizeof *y);
         if (!isfinite(f->sum(hidden, size)) || !isfinite(f->sum(cell, size)))
             *work->sound = 0;
@@ -54,5 +59,5 @@ sv_status sv_lstm_task(sv_builder *builder, sv_task *task) {
         || sv_take_operand(builder, task, (sv_operand){.places = 1, .channels = x->shape[0], .taps = 1, .dilation = 1}))
         return builder->failure->status;
     return sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1},
-                           4 * (size_t)size * sizeof(float) + sv_codes_bytes(size), 0);
+                           SV_BLOCK * 4 * (size_t)size * sizeof(float) + sv_codes_bytes(size), 0);
 }

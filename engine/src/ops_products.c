@@ -22,17 +22,19 @@ static void run_parts(const sv_task *task, const sv_work *work) {
     const sv_value *value = &work->plan->values[task->value];
     float *y = sv_data(work, task->value);
     size_t frames = sv_frames(work, value->clock);
+    sv_vector x[SV_BLOCK];
     sv_make_operand(task, work);
-    for (size_t t = 0; t < frames; t++, y += value->size)
+    for (size_t t = 0, count = 0; t < frames; t += count, y += count * value->size)
         for (uint32_t i = 0; i < own->count; i++) {
             const part *of = &own->parts[i];
-            if (of->matrix) {
-                sv_vector x = sv_row(task, work, t, of->from);
-                sv_multiply(of->matrix, &x, of->positions, of->stride, of->bias, 0, y + of->to, of->step);
-            } else {
-                for (size_t p = 0; p < of->positions; p++)
-                    memcpy(y + of->to + p * of->step, of->bias, own->rows * sizeof *y);
-            }
+            count = sv_rows(task, work, t, of->from, x);
+            if (of->matrix)
+                sv_multiply(of->matrix, x, count, of->positions, of->stride, of->bias, 0, y + of->to, of->step,
+                            value->size);
+            else
+                for (size_t p = 0; p < count * of->positions; p++)
+                    memcpy(y + of->to + p / of->positions * value->size + p % of->positions * of->step, of->bias,
+                           own->rows * sizeof *y);
         }
 }
 

@@ -235,6 +235,7 @@ static int lay_ordered(sv_matrix *matrix, const sv_nonzeros *list, const uint32_
     const sv_steps *kind = &kernels->steps[to->precision];
     uint32_t steps = 0, slices = (list->rows + SV_SLICE - 1) / SV_SLICE;
     matrix->layout = choose_layout(list, order, to, kind, &steps);
+    matrix->precision = to->precision;
     matrix->multiply = kind->multiply;
     matrix->nibbles = to->codes != NULL;
     uint32_t *begin = sv_take(pool, (size_t)slices + 1, sizeof *begin);

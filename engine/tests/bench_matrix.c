@@ -134,12 +134,13 @@ int main(int argc, char **argv) {
         for (int repeat = 0; repeat < 2000 && (repeat < 50 || least * repeat < 1e6); repeat++) {
             double begin = now();
             for (int m = 0; m < MATRICES; m++)
-                sv_multiply(&matrix[m], &vector, positions, columns, NULL, 1, y, rows);
+                sv_multiply(&matrix[m], &vector, 1, positions, columns, NULL, 1, y, rows, 0);
             double took = now() - begin;
             least = took < least ? took : least;
         }
         uint32_t steps = matrix[0].begin[(rows + SV_SLICE - 1) / SV_SLICE];
-        printf("   fill %.3f\n", (double)list.begin[rows] / ((double)steps * (SV_STEP >> machine.precision)));
+        printf("%-20s %9.1f us, fill %.3f\n", rounds[round].what, least,
+               (double)list.begin[rows] / ((double)steps * (SV_STEP >> machine.precision)));
         fflush(stdout);
         sv_release(&pool);
         free(list.begin);

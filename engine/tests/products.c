@@ -30,7 +30,7 @@ float sv_element(const sv_tensor *tensor, size_t index) {
 }
 
 /* job: precision, instructions, rows, columns, table size (0: floats), scales (0: no levels), largest level, count,
- * positions, x stride, y stride, whether there is a bias, whether to add */
+ * positions, x stride, y stride, whether there is a bias, whether to add, frames */
 static int multiply(const uint32_t *job) {
     uint32_t rows = job[2], columns = job[3], elements = rows * columns;
     sv_options options = {(sv_precision)job[0], (sv_instructions)job[1]};
@@ -53,8 +53,9 @@ static int multiply(const uint32_t *job) {
         tensor.table = input(4 * (size_t)job[4]);
     if (job[5])
         tensor.scales = input(4 * (size_t)job[5]);
-    float *x = input(4 * (size_t)job[7]), *bias = job[11] ? input(4 * (size_t)rows) : NULL;
-    float *y = input(4 * (size_t)job[8] * job[10]);
+    size_t count = job[7], frames = job[13], y_frame = (size_t)job[8] * job[10];
+    float *x = input(4 * count * frames), *bias = job[11] ? input(4 * (size_t)rows) : NULL;
+    float *y = input(4 * y_frame * frames);
     sv_weights weights = {&tensor, rows, columns, NULL, NULL};
     sv_pool pool = {0};
     sv_failure failure = {0};
@@ -63,14 +64,19 @@ static int multiply(const uint32_t *job) {
         fprintf(stderr, "%s\n", failure.text);
         return 1;
     }
-    sv_vector vector = {.codes = malloc(sv_codes_bytes(job[7]))};
-    sv_quantize(&vector, x, job[7], machine);
-    sv_multiply(matrix, &vector, job[8], job[9], bias, (int)job[12], y, job[10]);
+    sv_vector *vectors = calloc(frames, sizeof *vectors);
+    for (size_t t = 0; t < frames; t++) {
+        vectors[t].codes = malloc(sv_codes_bytes(count));
+        sv_quantize(&vectors[t], x + t * count, count, machine);
+    }
+    sv_multiply(matrix, vectors, frames, job[8], job[9], bias, (int)job[12], y, job[10], y_frame);
     uint32_t layout[2] = {(uint32_t)matrix->layout, (uint32_t)matrix->nibbles};
     fwrite(layout, 4, 2, stdout);
-    fwrite(y, 4, (size_t)job[8] * job[10], stdout);
+    fwrite(y, 4, y_frame * frames, stdout);
     sv_release(&pool);
-    free(vector.codes);
+    for (size_t t = 0; t < frames; t++)
+        free(vectors[t].codes);
+    free(vectors);
     free(tensor.floats);
     free(tensor.codes8);
     free(tensor.codes16);
@@ -138,8 +144,8 @@ static void mix(const uint32_t *job) {
 }
 
 int main(void) {
-    uint32_t job[14];
-    while (fread(job, 4, 14, stdin) == 14) {
+    uint32_t job[15];
+    while (fread(job, 4, 15, stdin) == 15) {
         if (job[0] == 0 && multiply(job + 1))
             return 1;
         if (job[0] == 1)

@@ -96,17 +96,17 @@ def _asked(instructions: int) -> int:
 
 def multiply(matrix: Matrix, x: Floats, precision: int, instructions: int, positions: int = 1, stride: int = 0,
              bias: Floats | None = None, add_to: Floats | None = None) -> tuple[Floats, int, bool]:
-    """Products of the slices of x, layout and whether it is of 4 bits."""
-    rows = matrix.rows
-    y = np.zeros((positions, rows), np.float32) if add_to is None else add_to
+    """Products of the slices of x, or of each of the frames x, layout and whether it is of 4 bits."""
+    rows, shape = matrix.rows, (*x.shape[:-1], positions, matrix.rows)
+    y = np.zeros(shape, np.float32) if add_to is None else add_to
     largest = int(np.abs(matrix.table).max()) if len(matrix.scales) else 0
-    job = struct.pack("<14I", 0, precision, _asked(instructions), rows, matrix.columns, len(matrix.table),
-                      len(matrix.scales), largest, len(x), positions, stride, rows, bias is not None,
-                      add_to is not None)
+    job = struct.pack("<15I", 0, precision, _asked(instructions), rows, matrix.columns, len(matrix.table),
+                      len(matrix.scales), largest, x.shape[-1], positions, stride, rows, bias is not None,
+                      add_to is not None, x.size // x.shape[-1])
     data = job + matrix.bytes() + x.tobytes() + (b"" if bias is None else bias.tobytes()) + y.tobytes()
     result = answer(instructions, data)
     layout, nibbles = struct.unpack("<2I", result[:8])
-    return np.frombuffer(result[8:], np.float32).reshape(positions, rows), layout, bool(nibbles)
+    return np.frombuffer(result[8:], np.float32).reshape(shape), layout, bool(nibbles)
 
 
 FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "elu", "log1p", "power", "gate", "add", "sub", "mul", "div", "affine",
@@ -117,7 +117,7 @@ def compute(name: str, instructions: int, a: Floats, b: Floats | None = None, c:
             gates: Floats | None = None) -> Floats:
     """A function of vector.h; of lstm first the cell, then the hidden; gates of gru: given, then heard."""
     zero = np.zeros_like(a)
-    job = struct.pack("<14I", 1, FUNCTIONS.index(name), _asked(instructions), len(a), *[0] * 10)
+    job = struct.pack("<15I", 1, FUNCTIONS.index(name), _asked(instructions), len(a), *[0] * 11)
     vectors = [a, zero if b is None else b, zero if c is None else c, *([] if gates is None else [gates])]
     return np.frombuffer(answer(instructions, job + b"".join(v.astype("<f4").tobytes() for v in vectors)), np.float32)
 
@@ -125,5 +125,5 @@ def compute(name: str, instructions: int, a: Floats, b: Floats | None = None, c:
 def mix(instructions: int, rows: Floats, shares: Floats) -> Floats:
     """The sum of rows [count, size] by shares [count]."""
     count, size = rows.shape
-    job = struct.pack("<14I", 2, _asked(instructions), size, count, *[0] * 10)
+    job = struct.pack("<15I", 2, _asked(instructions), size, count, *[0] * 11)
     return np.frombuffer(answer(instructions, job + shares.tobytes() + rows.tobytes()), np.float32)

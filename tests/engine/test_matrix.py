@@ -105,6 +105,22 @@ def test_slices_of_one_vector(positions: int, precision: int, instructions: int)
         check(drawn("table16", 50, 96, density), precision, instructions, positions, stride, extra)
 
 
+@INSTRUCTIONS
+@pytest.mark.parametrize("precision", (INT8, INT16, FLOAT32), ids=("int8", "int16", "float32"))
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_at_once_are_as_each_alone(kind: str, precision: int, instructions: int) -> None:
+    rng = np.random.default_rng(2)
+    for frames, positions, stride in ((5, 1, 0), (3, 3, 32)):
+        for matrix in (drawn(kind, 50, 260, 0.1), drawn(kind, 33, 66, 1), in_blocks(50, 260, 0.1)):
+            x = rng.normal(size=(frames, 2 * stride + matrix.columns)) * rng.uniform(0.1, 10, (frames, 1))
+            x, bias = x.astype(np.float32), rng.normal(size=matrix.rows).astype(np.float32)
+            x[1] = 0
+            together = multiply(matrix, x, precision, instructions, positions, stride, bias)[0]
+            for frame in (0, 1, 2):
+                alone = multiply(matrix, x[frame], precision, instructions, positions, stride, bias)[0]
+                assert np.array_equal(together[frame], alone)
+
+
 def in_blocks(rows: int, columns: int, density: float) -> Matrix:
     """16 rows each share their columns."""
     matrix = drawn("table16", rows, columns, 1)

@@ -82,32 +82,23 @@ INLINE void finish(const sv_matrix *matrix, uint32_t slice, both sums, float sca
                      _mm256_mul_ps(_mm256_cvtepi32_ps(sums.high), _mm256_mul_ps(_mm256_loadu_ps(scales + 8), by)));
 }
 
-/* The products of one slice at COUNT positions. */
-#define POSITIONS(COUNT)                                                                                               \
-    both sums[COUNT];                                                                                                  \
-    size_t first = matrix->begin[slice], end = matrix->begin[slice + 1];                                               \
-    for (int q = 0; q < COUNT; q++)                                                                                    \
-        sums[q].low = sums[q].high = _mm256_setzero_si256();                                                           \
-    for (size_t step = first; step < end; step++) {                                                                    \
-        both values = values_at(matrix, step, nibbles), picks = picks_at(matrix, step, layout);                        \
-        const uint8_t *from = x + (layout == SV_STEPS_DENSE ? 4 * (step - first) : matrix->windows[step]);             \
-        for (int q = 0; q < COUNT; q++) {                                                                              \
-            both codes = codes_at(from + q * x_stride, picks, layout);                                                 \
-            sums[q].low = add_products(sums[q].low, codes.low, values.low);                                            \
-            sums[q].high = add_products(sums[q].high, codes.high, values.high);                                        \
-        }                                                                                                              \
-    }                                                                                                                  \
-    for (int q = 0; q < COUNT; q++)                                                                                    \
-    finish(matrix, slice, sums[q], scale, products + q * SV_BAND)
-
-INLINE void positions8(const sv_matrix *matrix, uint32_t slice, const void *vector, size_t x_stride, float scale,
-                       float *products, sv_layout layout, int nibbles, int count) {
-    const uint8_t *x = vector;
-    if (count == 1) {
-        POSITIONS(1);
-    } else {
-        POSITIONS(4);
+INLINE void positions8(const sv_matrix *matrix, uint32_t slice, const sv_position *at, float *products,
+                       sv_layout layout, int nibbles, int count) {
+    both sums[4];
+    size_t first = matrix->begin[slice], end = matrix->begin[slice + 1];
+    for (int q = 0; q < count; q++)
+        sums[q].low = sums[q].high = _mm256_setzero_si256();
+    for (size_t step = first; step < end; step++) {
+        both values = values_at(matrix, step, nibbles), picks = picks_at(matrix, step, layout);
+        size_t from = layout == SV_STEPS_DENSE ? 4 * (step - first) : matrix->windows[step];
+        for (int q = 0; q < count; q++) {
+            both codes = codes_at((const uint8_t *)at[q].x + from, picks, layout);
+            sums[q].low = add_products(sums[q].low, codes.low, values.low);
+            sums[q].high = add_products(sums[q].high, codes.high, values.high);
+        }
     }
+    for (int q = 0; q < count; q++)
+        finish(matrix, slice, sums[q], at[q].scale, products + q * SV_BAND);
 }
 
 /* Of 16 bits or floats: 4 bytes for each of 8 rows of a slice, from a window in memory. */
@@ -157,8 +148,8 @@ INLINE __m256 sum_of(sums of, sv_precision precision) {
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(high), _mm256_set1_ps(65536), _mm256_cvtepi32_ps(low));
 }
 
-INLINE void wide_positions(const sv_matrix *matrix, uint32_t slice, const char *x, size_t x_bytes, float scale,
-                           float *products, sv_layout layout, int count, sv_precision precision) {
+INLINE void wide_positions(const sv_matrix *matrix, uint32_t slice, const sv_position *at, float *products,
+                           sv_layout layout, int count, sv_precision precision) {
     const size_t half = SV_STEP >> precision >> 1; /* products of 8 rows in a step */
     sums to[4][2];
     size_t first = matrix->begin[slice], end = matrix->begin[slice + 1];
@@ -170,12 +161,11 @@ INLINE void wide_positions(const sv_matrix *matrix, uint32_t slice, const char *
         const uint8_t *picks = layout == SV_STEPS_DENSE
             ? NULL
             : matrix->picks + step * (layout == SV_STEPS_SPARSE ? 2 * half : (size_t)4 >> precision);
-        const char *from
-            = x + (layout == SV_STEPS_DENSE ? 4 * (step - first) : (size_t)matrix->windows[step] << precision);
+        size_t from = layout == SV_STEPS_DENSE ? 4 * (step - first) : (size_t)matrix->windows[step] << precision;
         for (int q = 0; q < count; q++)
             for (int h = 0; h < 2; h++) {
-                const uint8_t *at = layout == SV_STEPS_SPARSE ? picks + h * half : picks;
-                to[q][h] = add_wide(to[q][h], gathered(from + q * x_bytes, at, precision, layout),
+                const uint8_t *of = layout == SV_STEPS_SPARSE ? picks + h * half : picks;
+                to[q][h] = add_wide(to[q][h], gathered((const char *)at[q].x + from, of, precision, layout),
                                     _mm256_loadu_si256(values + h), precision);
             }
     }
@@ -183,33 +173,28 @@ INLINE void wide_positions(const sv_matrix *matrix, uint32_t slice, const char *
         for (int h = 0; h < 2; h++) {
             __m256 sum = sum_of(to[q][h], precision);
             if (precision != SV_FLOAT32)
-                sum = sum * _mm256_loadu_ps(matrix->scales + slice * SV_SLICE + 8 * h) * scale;
+                sum = sum * _mm256_loadu_ps(matrix->scales + slice * SV_SLICE + 8 * h) * at[q].scale;
             _mm256_storeu_ps(products + q * SV_BAND + 8 * h, sum);
         }
 }
 
-#include "plain.h"
-
-INLINE void positions16(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,
-                        float *products, sv_layout layout, int nibbles, int count) {
+INLINE void positions16(const sv_matrix *matrix, uint32_t slice, const sv_position *at, float *products,
+                        sv_layout layout, int nibbles, int count) {
     (void)nibbles;
-    wide_positions(matrix, slice, x, 2 * x_stride, scale, products, layout, count, SV_INT16);
+    wide_positions(matrix, slice, at, products, layout, count, SV_INT16);
 }
 
-/* At one position gathering takes longer than loads do. */
-INLINE void float_positions(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,
-                            float *products, sv_layout layout, int nibbles, int count) {
-    if (count == 1 && layout == SV_STEPS_SPARSE)
-        plain_float_positions(matrix, slice, x, x_stride, scale, products, layout, nibbles, count);
-    else
-        wide_positions(matrix, slice, x, 4 * x_stride, scale, products, layout, count, SV_FLOAT32);
+INLINE void float_positions(const sv_matrix *matrix, uint32_t slice, const sv_position *at, float *products,
+                            sv_layout layout, int nibbles, int count) {
+    (void)nibbles;
+    wide_positions(matrix, slice, at, products, layout, count, SV_FLOAT32);
 }
 
 #include "steps.h"
 
-STEPS(steps8, positions8, codes, 1, 1)
-STEPS(steps16, positions16, codes, 2, 0)
-STEPS(steps_float, float_positions, floats, 4, 0)
+STEPS(steps8, positions8, 1)
+STEPS(steps16, positions16, 0)
+STEPS(steps_float, float_positions, 0)
 
 const sv_kernels sv_avx2_kernels = {
     .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16,

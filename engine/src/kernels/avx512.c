@@ -127,44 +127,45 @@ INLINE void finish(const sv_matrix *matrix, uint32_t slice, sums of, float scale
     _mm512_storeu_ps(products, _mm512_mul_ps(sum, scales));
 }
 
-/* The products of a slice. There are four sums, of as many positions or of one: they need not wait for each other. */
-INLINE void positions_at(const sv_matrix *matrix, uint32_t slice, const char *x, size_t x_bytes, float scale,
-                         float *products, sv_layout layout, int nibbles, int count, sv_precision precision) {
+/* The products of a slice. One position has four sums, which need not wait for each other, and more than one have as
+ * many of floats, so that they are added up in the same order. */
+INLINE void positions_at(const sv_matrix *matrix, uint32_t slice, const sv_position *at, float *products,
+                         sv_layout layout, int nibbles, int count, sv_precision precision) {
     __m512i zero = _mm512_setzero_si512(), table = table_of(matrix, precision);
-    sums to[4] = {{zero, zero}, {zero, zero}, {zero, zero}, {zero, zero}};
+    sums none = {zero, zero},
+         to[4][4]
+        = {{none, none, none, none}, {none, none, none, none}, {none, none, none, none}, {none, none, none, none}};
     size_t first = matrix->begin[slice], end = matrix->begin[slice + 1], step = first;
-#define ADD_STEP(NUMBER, FIRST, LAST)                                                                                  \
+#define ADD_STEP(NUMBER, SUM)                                                                                          \
     do {                                                                                                               \
         __m512i values = values_at(matrix, NUMBER, precision, nibbles, table);                                         \
         __m512i picks = picks_at(matrix, NUMBER, precision, layout);                                                   \
-        const char *from                                                                                               \
-            = x + (layout == SV_STEPS_DENSE ? 4 * ((NUMBER) - first) : (size_t)matrix->windows[NUMBER] << precision);  \
-        for (int q = FIRST; q <= LAST; q++)                                                                            \
-            to[q] = add_products(to[q], codes_at(from + q * x_bytes, picks, precision, layout), values, precision);    \
+        size_t from                                                                                                    \
+            = layout == SV_STEPS_DENSE ? 4 * ((NUMBER) - first) : (size_t)matrix->windows[NUMBER] << precision;        \
+        for (int q = 0; q < count; q++) {                                                                              \
+            __m512i codes = codes_at((const char *)at[q].x + from, picks, precision, layout);                          \
+            to[q][SUM] = add_products(to[q][SUM], codes, values, precision);                                           \
+        }                                                                                                              \
     } while (0)
-    if (count == 4) {
-        for (; step < end; step++)
-            ADD_STEP(step, 0, 3);
-        for (int q = 0; q < 4; q++)
-            finish(matrix, slice, to[q], scale, products + q * SV_BAND, precision);
-        return;
-    }
-    for (; step + 4 <= end; step += 4) {
-        ADD_STEP(step, 0, 0);
-        ADD_STEP(step + 1, 1, 1);
-        ADD_STEP(step + 2, 2, 2);
-        ADD_STEP(step + 3, 3, 3);
-    }
+    if (count == 1 || precision == SV_FLOAT32)
+        for (; step + 4 <= end; step += 4) {
+            ADD_STEP(step, 0);
+            ADD_STEP(step + 1, 1);
+            ADD_STEP(step + 2, 2);
+            ADD_STEP(step + 3, 3);
+        }
     for (; step < end; step++)
-        ADD_STEP(step, 0, 0);
-    to[0] = both(both(to[0], to[1], precision), both(to[2], to[3], precision), precision);
-    finish(matrix, slice, to[0], scale, products, precision);
+        ADD_STEP(step, 0);
+    for (int q = 0; q < count; q++) {
+        sums all = both(both(to[q][0], to[q][1], precision), both(to[q][2], to[q][3], precision), precision);
+        finish(matrix, slice, all, at[q].scale, products + q * SV_BAND, precision);
+    }
 }
 
 #define POSITIONS(NAME, PRECISION)                                                                                     \
-    INLINE void NAME(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,             \
-                     float *products, sv_layout layout, int nibbles, int count) {                                      \
-        positions_at(matrix, slice, x, x_stride << PRECISION, scale, products, layout, nibbles, count, PRECISION);     \
+    INLINE void NAME(const sv_matrix *matrix, uint32_t slice, const sv_position *at, float *products,                  \
+                     sv_layout layout, int nibbles, int count) {                                                       \
+        positions_at(matrix, slice, at, products, layout, nibbles, count, PRECISION);                                  \
     }
 POSITIONS(positions8, SV_INT8)
 POSITIONS(positions16, SV_INT16)
@@ -172,9 +173,9 @@ POSITIONS(float_positions, SV_FLOAT32)
 
 #include "steps.h"
 
-STEPS(steps8, positions8, codes, 1, 1)
-STEPS(steps16, positions16, codes, 2, 1)
-STEPS(steps_float, float_positions, floats, 4, 1)
+STEPS(steps8, positions8, 1)
+STEPS(steps16, positions16, 1)
+STEPS(steps_float, float_positions, 1)
 
 const sv_kernels sv_avx512_kernels = {
     .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16, .zero = 128,

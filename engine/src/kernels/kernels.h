@@ -16,14 +16,22 @@ typedef enum {
     SV_STEPS_SPARSE /* columns for each row, all within a window */
 } sv_layout;
 
-/* sv_multiply for one layout. */
-typedef void sv_product(const sv_matrix *matrix, const sv_vector *vector, size_t positions, size_t x_stride,
-                        const float *bias, int add, float *y, size_t y_stride);
+/* One product of a matrix: what it is multiplied with, and where the sums go. */
+typedef struct {
+    const void *x; /* floats or codes */
+    float scale;   /* of a code */
+    float *y;
+} sv_position;
+
+/* The products of a band of one layout, as sv_multiply has them. */
+typedef void sv_product(const sv_matrix *matrix, const sv_position *positions, size_t count, const float *bias,
+                        int add);
 
 /* Up to SV_BAND rows, and those below them. */
 struct sv_matrix {
     const sv_matrix *below;
-    uint32_t rows, columns;
+    uint32_t first, rows, columns; /* first: the number of its first row */
+    sv_precision precision;
     sv_product *multiply;
     sv_layout layout;
     int nibbles;             /* 4-bit codes of `table`, else values */

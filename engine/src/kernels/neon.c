@@ -52,48 +52,39 @@ INLINE int32x4_t add_products(int32x4_t sum, int8x16_t codes, int8x16_t values) 
     return vpadalq_s16(sum, vpaddq_s16(low, high));
 }
 
-/* The products of one slice at COUNT positions. */
-#define POSITIONS(COUNT)                                                                                               \
-    int32x4_t sums[COUNT][4];                                                                                          \
-    size_t first = matrix->begin[slice], end = matrix->begin[slice + 1];                                               \
-    for (int i = 0; i < 4 * COUNT; i++)                                                                                \
-        sums[i / 4][i % 4] = vdupq_n_s32(0);                                                                           \
-    for (size_t step = first; step < end; step++) {                                                                    \
-        bytes64 values = values_at(matrix, step, nibbles);                                                             \
-        const int8_t *from                                                                                             \
-            = (const int8_t *)x + (layout == SV_STEPS_DENSE ? 4 * (step - first) : matrix->windows[step]);             \
-        for (int q = 0; q < COUNT; q++) {                                                                              \
-            const int8_t *at = from + q * x_stride;                                                                    \
-            int8x16x4_t window = {{{0}}};                                                                              \
-            if (layout != SV_STEPS_DENSE)                                                                              \
-                for (int i = 0; i < 4; i++)                                                                            \
-                    window.val[i] = vld1q_s8(at + 16 * i);                                                             \
-            for (int i = 0; i < 4; i++)                                                                                \
-                sums[q][i] = add_products(sums[q][i], codes_at(matrix, step, at, window, i, layout), values.of[i]);    \
-        }                                                                                                              \
-    }                                                                                                                  \
-    for (int q = 0; q < COUNT; q++)                                                                                    \
-        for (int i = 0; i < 4; i++) {                                                                                  \
-            float32x4_t scales = vmulq_n_f32(vld1q_f32(matrix->scales + slice * SV_SLICE + 4 * i), scale);             \
-            vst1q_f32(products + q * SV_BAND + 4 * i, vmulq_f32(vcvtq_f32_s32(sums[q][i]), scales));                   \
+INLINE void positions8(const sv_matrix *matrix, uint32_t slice, const sv_position *at, float *products,
+                       sv_layout layout, int nibbles, int count) {
+    int32x4_t sums[4][4];
+    size_t first = matrix->begin[slice], end = matrix->begin[slice + 1];
+    for (int i = 0; i < 4 * count; i++)
+        sums[i / 4][i % 4] = vdupq_n_s32(0);
+    for (size_t step = first; step < end; step++) {
+        bytes64 values = values_at(matrix, step, nibbles);
+        size_t from = layout == SV_STEPS_DENSE ? 4 * (step - first) : matrix->windows[step];
+        for (int q = 0; q < count; q++) {
+            const int8_t *x = (const int8_t *)at[q].x + from;
+            int8x16x4_t window = {{{0}}};
+            if (layout != SV_STEPS_DENSE)
+                for (int i = 0; i < 4; i++)
+                    window.val[i] = vld1q_s8(x + 16 * i);
+            for (int i = 0; i < 4; i++)
+                sums[q][i] = add_products(sums[q][i], codes_at(matrix, step, x, window, i, layout), values.of[i]);
         }
-
-INLINE void positions8(const sv_matrix *matrix, uint32_t slice, const void *x, size_t x_stride, float scale,
-                       float *products, sv_layout layout, int nibbles, int count) {
-    if (count == 1) {
-        POSITIONS(1)
-    } else {
-        POSITIONS(4)
     }
+    for (int q = 0; q < count; q++)
+        for (int i = 0; i < 4; i++) {
+            float32x4_t scales = vmulq_n_f32(vld1q_f32(matrix->scales + slice * SV_SLICE + 4 * i), at[q].scale);
+            vst1q_f32(products + q * SV_BAND + 4 * i, vmulq_f32(vcvtq_f32_s32(sums[q][i]), scales));
+        }
 }
 
 /* Of 8 bits there is a kernel; plain C does well with the others. */
 #include "plain.h"
 #include "steps.h"
 
-STEPS(steps8, positions8, codes, 1, 1)
-STEPS(steps16, plain16_positions, codes, 2, 0)
-STEPS(steps_float, plain_float_positions, floats, 4, 0)
+STEPS(steps8, positions8, 1)
+STEPS(steps16, plain16_positions, 0)
+STEPS(steps_float, plain_float_positions, 0)
 
 const sv_kernels sv_neon_kernels = {
     .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16,

@@ -5,9 +5,9 @@
 #include "plain.h"
 #include "steps.h"
 
-STEPS(steps8, plain8_positions, codes, 1, 0)
-STEPS(steps16, plain16_positions, codes, 2, 0)
-STEPS(steps_float, plain_float_positions, floats, 4, 0)
+STEPS(steps8, plain8_positions, 0)
+STEPS(steps16, plain16_positions, 0)
+STEPS(steps_float, plain_float_positions, 0)
 
 const sv_kernels sv_portable_kernels = {
     .functions = &functions, .quantize8 = quantize8, .quantize16 = quantize16,
