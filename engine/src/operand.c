@@ -42,7 +42,7 @@ sv_status sv_take_operand(sv_builder *builder, sv_task *task, sv_operand wanted)
     sv_operand *before = builder->operands[task->inputs[0]], *operand;
     if (before && before->places == wanted.places && before->channels == wanted.channels && before->taps == wanted.taps
         && before->dilation == wanted.dilation && before->front == wanted.front && before->back == wanted.back
-        && before->past.after == wanted.past.after) {
+        && before->machine.precision == wanted.machine.precision && before->past.after == wanted.past.after) {
         task->operand = before;
         return SV_OK;
     }
@@ -59,7 +59,7 @@ sv_status sv_take_operand(sv_builder *builder, sv_task *task, sv_operand wanted)
         return builder->failure->status;
     int as_it_is = wanted.taps == 1 && !wanted.front && !wanted.back;
     operand->float_bytes = as_it_is ? 0 : aligned(operand->count * sizeof(float));
-    operand->code_bytes = builder->plan->machine.precision == SV_FLOAT32 ? 0 : aligned(sv_codes_bytes(operand->count));
+    operand->code_bytes = wanted.machine.precision == SV_FLOAT32 ? 0 : aligned(sv_codes_bytes(operand->count));
     operand->row_bytes = operand->float_bytes + operand->code_bytes + aligned(sizeof(sv_vector));
     operand->maker = task;
     task->operand = builder->operands[task->inputs[0]] = operand;
@@ -106,7 +106,7 @@ void sv_make_operand(const sv_task *task, const sv_work *work) {
             gather(operand, work, t, frames, (float *)(void *)row);
         sv_remember(&operand->past, work, t);
         vector->codes = row + operand->float_bytes;
-        sv_quantize(vector, floats, operand->count, work->plan->machine);
+        sv_quantize(vector, floats, operand->count, operand->machine);
     }
 }
 
@@ -117,24 +117,34 @@ size_t sv_rows(const sv_task *task, const sv_work *work, size_t t, size_t from, 
     for (i = 0; i < left && i < SV_BLOCK; i++, row += operand->row_bytes) {
         vectors[i] = *(sv_vector *)(void *)(row + operand->float_bytes + operand->code_bytes);
         vectors[i].floats += from;
-        vectors[i].codes = (char *)vectors[i].codes + (work->plan->machine.precision == SV_INT16 ? 2 : 1) * from;
+        vectors[i].codes = (char *)vectors[i].codes + (operand->machine.precision == SV_INT16 ? 2 : 1) * from;
         vectors[i].count -= from;
     }
     return i;
 }
 
-sv_status sv_take_matrix(sv_builder *builder, const sv_tensor *tensor, uint32_t rows, uint32_t columns,
-                         const size_t *row_offsets, const size_t *column_offsets, const sv_matrix **matrix) {
+#define FEW 512 /* weights */
+
+sv_machine sv_machine_of(const sv_builder *builder, const sv_task *task) {
+    sv_machine machine = builder->plan->machine;
+    if (machine.precision == SV_INT8 && task->node->tensors[0]->elements <= FEW)
+        machine.precision = SV_INT16;
+    return machine;
+}
+
+sv_status sv_take_matrix(sv_builder *builder, sv_machine machine, const sv_tensor *tensor, uint32_t rows,
+                         uint32_t columns, const size_t *row_offsets, const size_t *column_offsets,
+                         const sv_matrix **matrix) {
     sv_weights weights = {tensor, rows, columns, row_offsets, column_offsets};
     size_t before = builder->pool->bytes;
-    if (sv_pack(matrix, &weights, builder->plan->machine, builder->pool, builder->failure))
+    if (sv_pack(matrix, &weights, machine, builder->pool, builder->failure))
         return builder->failure->status;
     builder->plan->weight_bytes += builder->pool->bytes - before;
     return SV_OK;
 }
 
-sv_status sv_take_layer(sv_builder *builder, const sv_task *task, uint32_t role, uint32_t rows, uint32_t columns,
-                        const sv_matrix **matrix) {
+sv_status sv_take_layer(sv_builder *builder, sv_machine machine, const sv_task *task, uint32_t role, uint32_t rows,
+                        uint32_t columns, const sv_matrix **matrix) {
     const sv_entry *entry = task->node->tensors[role];
     sv_tensor tensor;
     if (entry->axes != 2 || entry->shape[0] != rows || entry->shape[1] != columns)
@@ -142,7 +152,7 @@ sv_status sv_take_layer(sv_builder *builder, const sv_task *task, uint32_t role,
     if (columns > SV_MOST_FOUND ? sv_unpack(&tensor, entry, builder->failure)
                                 : sv_unpack_sparsely(&tensor, entry, &builder->found, builder->failure))
         return builder->failure->status;
-    sv_take_matrix(builder, &tensor, rows, columns, NULL, NULL, matrix);
+    sv_take_matrix(builder, machine, &tensor, rows, columns, NULL, NULL, matrix);
     sv_forget(&tensor);
     return builder->failure->status;
 }

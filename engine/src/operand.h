@@ -22,6 +22,7 @@ void sv_remember(const sv_past *past, const sv_work *work, size_t t); /* instead
  * t + after - (taps - 1 - k) dilation. */
 struct sv_operand {
     uint32_t places, channels, taps, dilation, front, back;
+    sv_machine machine; /* in what precision it is multiplied */
     sv_past past;
     size_t count; /* floats of a row */
     size_t code_bytes, float_bytes, row_bytes;
@@ -30,7 +31,7 @@ struct sv_operand {
 };
 
 /* The task's operand of its first input, shared with an earlier task if that has the same. `wanted` says all down to
- * `back`, and past.after. */
+ * `machine`, and past.after. */
 sv_status sv_take_operand(sv_builder *builder, sv_task *task, sv_operand wanted);
 
 void sv_make_operand(const sv_task *task, const sv_work *work); /* if the task is the one to do so */
@@ -38,12 +39,17 @@ void sv_make_operand(const sv_task *task, const sv_work *work); /* if the task i
 /* Rows from t on, as many as there are but no more than SV_BLOCK, each from an element on; how many. */
 size_t sv_rows(const sv_task *task, const sv_work *work, size_t t, size_t from, sv_vector *vectors);
 
+/* How a layer of these weights is multiplied: where 8 bits are chosen, one of next to no weights, as at the two ends of
+ * many a model, in 16 bits. That costs little, and what is rounded there is heard most. */
+sv_machine sv_machine_of(const sv_builder *builder, const sv_task *task);
+
 /* Packs a matrix of a tensor: see sv_weights. */
-sv_status sv_take_matrix(sv_builder *builder, const sv_tensor *tensor, uint32_t rows, uint32_t columns,
-                         const size_t *row_offsets, const size_t *column_offsets, const sv_matrix **matrix);
+sv_status sv_take_matrix(sv_builder *builder, sv_machine machine, const sv_tensor *tensor, uint32_t rows,
+                         uint32_t columns, const size_t *row_offsets, const size_t *column_offsets,
+                         const sv_matrix **matrix);
 
 /* Packs a tensor that is a matrix; it must have so many rows and columns. */
-sv_status sv_take_layer(sv_builder *builder, const sv_task *task, uint32_t role, uint32_t rows, uint32_t columns,
-                        const sv_matrix **matrix);
+sv_status sv_take_layer(sv_builder *builder, sv_machine machine, const sv_task *task, uint32_t role, uint32_t rows,
+                        uint32_t columns, const sv_matrix **matrix);
 
 #endif

@@ -201,7 +201,7 @@ sv_status sv_attention_task(sv_builder *builder, sv_task *task) {
     }
     if (sv_floats(builder, task, 1, channels, &own->content_bias)
         || sv_floats(builder, task, 2, channels, &own->position_bias) || sv_shape(builder, task, 1, &channels)
-        || sv_take_layer(builder, task, 0, channels, own->sinusoids, &own->position))
+        || sv_take_layer(builder, builder->plan->machine, task, 0, channels, own->sinusoids, &own->position))
         return builder->failure->status;
     if (task->attributes->chunk)
         return take_chunks(builder, task, own);

@@ -38,6 +38,7 @@ static void run_lstm(const sv_task *task, const sv_work *work) {
 sv_status sv_lstm_task(sv_builder *builder, sv_task *task) {
     const sv_value *x = sv_input(builder, task, 0);
     uint32_t size = task->attributes->hidden;
+    sv_machine machine = builder->plan->machine;
     lstm *own = sv_take(builder->pool, 1, sizeof *own);
     const float *given, *recurrent;
     if (!own)
@@ -47,8 +48,9 @@ sv_status sv_lstm_task(sv_builder *builder, sv_task *task) {
     own->size = size;
     task->own = own;
     task->run = run_lstm;
-    if (sv_shape(builder, task, 1, &size) || sv_take_layer(builder, task, 0, 4 * size, x->shape[0], &own->given)
-        || sv_take_layer(builder, task, 1, 4 * size, size, &own->recurrent)
+    if (sv_shape(builder, task, 1, &size)
+        || sv_take_layer(builder, machine, task, 0, 4 * size, x->shape[0], &own->given)
+        || sv_take_layer(builder, machine, task, 1, 4 * size, size, &own->recurrent)
         || sv_floats(builder, task, 2, 4 * (size_t)size, &given)
         || sv_floats(builder, task, 3, 4 * (size_t)size, &recurrent)
         || !(own->bias = sv_take(builder->pool, 4 * (size_t)size, sizeof *own->bias)))
@@ -56,7 +58,9 @@ sv_status sv_lstm_task(sv_builder *builder, sv_task *task) {
     for (size_t i = 0; i < 4 * (size_t)size; i++)
         own->bias[i] = given[i] + recurrent[i];
     if (sv_take_state(builder, &task->state, 2 * (size_t)size)
-        || sv_take_operand(builder, task, (sv_operand){.places = 1, .channels = x->shape[0], .taps = 1, .dilation = 1}))
+        || sv_take_operand(
+            builder, task,
+            (sv_operand){.places = 1, .channels = x->shape[0], .taps = 1, .dilation = 1, .machine = machine}))
         return builder->failure->status;
     return sv_take_scratch(builder, task, (sv_clock){SV_ALONE, 1},
                            SV_BLOCK * 4 * (size_t)size * sizeof(float) + sv_codes_bytes(size), 0);

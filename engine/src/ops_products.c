@@ -86,6 +86,7 @@ sv_status sv_linear_task(sv_builder *builder, sv_task *task) {
     const sv_value *x = sv_input(builder, task, 0);
     const uint32_t *of = task->node->tensors[0]->shape;
     uint32_t channels = x->shape[x->axes - 1], places, shape[SV_AXES];
+    sv_machine machine = sv_machine_of(builder, task);
     if (expect_axes(builder, task, 0, 2))
         return builder->failure->status;
     if (channels != of[1])
@@ -99,10 +100,11 @@ sv_status sv_linear_task(sv_builder *builder, sv_task *task) {
     own->parts[0] = (part){.stride = channels, .step = of[0], .positions = places};
     if ((task->node->tensors[1] && sv_floats(builder, task, 1, of[0], &own->parts[0].bias))
         || sv_shape(builder, task, x->axes, shape)
-        || sv_take_operand(builder, task,
-                           (sv_operand){.places = places, .channels = channels, .taps = 1, .dilation = 1}))
+        || sv_take_operand(
+            builder, task,
+            (sv_operand){.places = places, .channels = channels, .taps = 1, .dilation = 1, .machine = machine}))
         return builder->failure->status;
-    return sv_take_layer(builder, task, 0, of[0], of[1], &own->parts[0].matrix);
+    return sv_take_layer(builder, machine, task, 0, of[0], of[1], &own->parts[0].matrix);
 }
 
 /* A filter along time for each channel on its own: no matrix, but as many products as weights. */
@@ -174,6 +176,7 @@ sv_status sv_conv1d_task(sv_builder *builder, sv_task *task) {
     parts *own = take_parts(builder, task, groups, rows);
     sv_operand operand = {.places = groups, .channels = channels, .taps = taps, .dilation = a->dilation};
     operand.past.after = a->after;
+    operand.machine = sv_machine_of(builder, task);
     if (!own)
         return sv_no_memory(builder);
     if (sv_floats(builder, task, 1, outputs, &bias) || sv_shape(builder, task, 1, &outputs)
@@ -188,7 +191,8 @@ sv_status sv_conv1d_task(sv_builder *builder, sv_task *task) {
             at.rows[r] = (group * rows + r) * width;
         own->parts[group]
             = (part){.bias = bias + group * rows, .from = group * width, .to = group * rows, .positions = 1};
-        if (sv_take_matrix(builder, &at.tensor, rows, (uint32_t)width, at.rows, at.columns, &own->parts[group].matrix))
+        if (sv_take_matrix(builder, operand.machine, &at.tensor, rows, (uint32_t)width, at.rows, at.columns,
+                           &own->parts[group].matrix))
             break;
     }
     return end_packing(builder, &at);
@@ -210,6 +214,7 @@ sv_status sv_conv2d_task(sv_builder *builder, sv_task *task) {
     parts *own = take_parts(builder, task, 1, outputs);
     sv_operand operand
         = {.places = x->shape[0], .channels = channels, .taps = times, .dilation = 1, .front = a->pad, .back = a->pad};
+    operand.machine = sv_machine_of(builder, task);
     if (!own)
         return sv_no_memory(builder);
     own->parts[0] = (part){.stride = (size_t)a->stride * times * channels, .step = outputs, .positions = shape[0]};
@@ -222,7 +227,8 @@ sv_status sv_conv2d_task(sv_builder *builder, sv_task *task) {
         for (size_t l = 0; l < times; l++)
             for (size_t i = 0; i < channels; i++)
                 at.columns[c++] = (i * times + l) * bins + k;
-    sv_take_matrix(builder, &at.tensor, outputs, (uint32_t)width, at.rows, at.columns, &own->parts[0].matrix);
+    sv_take_matrix(builder, operand.machine, &at.tensor, outputs, (uint32_t)width, at.rows, at.columns,
+                   &own->parts[0].matrix);
     return end_packing(builder, &at);
 }
 
@@ -251,6 +257,7 @@ sv_status sv_conv_transpose2d_task(sv_builder *builder, sv_task *task) {
     uint32_t back = last / stride >= places ? last / stride - places + 1 : 0;
     sv_operand operand
         = {.places = places, .channels = channels, .taps = times, .dilation = 1, .front = most - 1, .back = back};
+    operand.machine = sv_machine_of(builder, task);
     if (!own)
         return sv_no_memory(builder);
     if (sv_floats(builder, task, 1, outputs, &bias) || sv_shape(builder, task, 2, shape)
@@ -275,7 +282,8 @@ sv_status sv_conv_transpose2d_task(sv_builder *builder, sv_task *task) {
             for (size_t l = times; l--;)
                 for (size_t j = 0; j < channels; j++)
                     at.columns[c++] = (j * outputs * times + l) * bins + phase + tap * stride;
-        if (sv_take_matrix(builder, &at.tensor, outputs, (uint32_t)c, at.rows, at.columns, &made->matrix))
+        if (sv_take_matrix(builder, operand.machine, &at.tensor, outputs, (uint32_t)c, at.rows, at.columns,
+                           &made->matrix))
             break;
     }
     return end_packing(builder, &at);

@@ -19,7 +19,7 @@ from sottovoce.artefact.graph import Graph, Node
 from sottovoce.artefact.stored import Dense
 from sottovoce.packing import pack
 from sottovoce.runtime import Session
-from sottovoce.zoo import find
+from sottovoce.zoo import find, shipped
 
 RECOGNIZERS = [(name, settings) for name, variants in toy.RECOGNIZER_SETTINGS.items() for settings in variants]
 
@@ -76,8 +76,9 @@ def speech() -> Array:
     return (waveform[: 2 * rate] + noise(2 * rate)[: len(waveform)] * 0.1).astype(np.float32)
 
 
-def test_the_shipped_model_loses_little_to_whole_numbers(library: engine.Engine, speech: Array) -> None:
-    file = find("gcrn").read_bytes()
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_model_loses_little_to_whole_numbers(library: engine.Engine, speech: Array, name: str) -> None:
+    file = find(name).read_bytes()
     exact = library.open(file, engine.FLOAT32).start().run(speech)
     agree(exact, Session(decode(file)).run(speech))
     for precision, least in ((engine.INT16, 60), (engine.INT8, 40)):
