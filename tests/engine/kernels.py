@@ -4,6 +4,7 @@ import fnmatch
 import os
 import struct
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,19 +95,34 @@ def _asked(instructions: int) -> int:
     return PORTABLE if instructions > NEON else instructions
 
 
+Product = tuple[Floats, int, bool]               # with the layout, and whether it is of 4 bits
+
+
 def multiply(matrix: Matrix, x: Floats, precision: int, instructions: int, positions: int = 1, stride: int = 0,
-             bias: Floats | None = None, add_to: Floats | None = None) -> tuple[Floats, int, bool]:
-    """Products of the slices of x, or of each of the frames x, layout and whether it is of 4 bits."""
-    rows, shape = matrix.rows, (*x.shape[:-1], positions, matrix.rows)
-    y = np.zeros(shape, np.float32) if add_to is None else add_to
+             bias: Floats | None = None, add_to: Floats | None = None) -> Product:
+    """Products of the slices of x, or of each of the frames x."""
+    return multiply_each(matrix, [x], precision, instructions, positions, stride, bias, add_to)[0]
+
+
+def multiply_each(matrix: Matrix, inputs: Sequence[Floats], precision: int, instructions: int, positions: int = 1,
+                  stride: int = 0, bias: Floats | None = None, add_to: Floats | None = None) -> list[Product]:
+    """Those of one input after the other, by one process."""
+    rows, data = matrix.rows, b""
     largest = int(np.abs(matrix.table).max()) if len(matrix.scales) else 0
-    job = struct.pack("<15I", 0, precision, _asked(instructions), rows, matrix.columns, len(matrix.table),
-                      len(matrix.scales), largest, x.shape[-1], positions, stride, rows, bias is not None,
-                      add_to is not None, x.size // x.shape[-1])
-    data = job + matrix.bytes() + x.tobytes() + (b"" if bias is None else bias.tobytes()) + y.tobytes()
-    result = answer(instructions, data)
-    layout, nibbles = struct.unpack("<2I", result[:8])
-    return np.frombuffer(result[8:], np.float32).reshape(shape), layout, bool(nibbles)
+    shapes = [(*x.shape[:-1], positions, rows) for x in inputs]
+    for x, shape in zip(inputs, shapes, strict=True):
+        y = np.zeros(shape, np.float32) if add_to is None else add_to
+        data += struct.pack("<15I", 0, precision, _asked(instructions), rows, matrix.columns, len(matrix.table),
+                            len(matrix.scales), largest, x.shape[-1], positions, stride, rows, bias is not None,
+                            add_to is not None, x.size // x.shape[-1])
+        data += matrix.bytes() + x.tobytes() + (b"" if bias is None else bias.tobytes()) + y.tobytes()
+    result, products = answer(instructions, data), []
+    for shape in shapes:
+        layout, nibbles = struct.unpack("<2I", result[:8])
+        end = 8 + 4 * int(np.prod(shape))
+        products.append((np.frombuffer(result[8:end], np.float32).reshape(shape), layout, bool(nibbles)))
+        result = result[end:]
+    return products
 
 
 FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "elu", "log1p", "power", "gate", "add", "sub", "mul", "div", "affine",

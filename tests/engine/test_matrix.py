@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from kernels import AVX2, AVX512, FLOAT32, INT8, INT16, NAMES, NEON, PORTABLE, Floats, Matrix, multiply
+from kernels import AVX2, AVX512, FLOAT32, INT8, INT16, NAMES, NEON, PORTABLE, Floats, Matrix, multiply, multiply_each
 
 KINDS = ("floats", "table2", "table16", "few large", "table17", "table256", "table300", "levels", "levels8")
 SHAPES = ((1, 1), (3, 5), (16, 4), (17, 63), (40, 129), (161, 300), (100, 1000), (4096, 128))
@@ -110,15 +110,14 @@ def test_slices_of_one_vector(positions: int, precision: int, instructions: int)
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_at_once_are_as_each_alone(kind: str, precision: int, instructions: int) -> None:
     rng = np.random.default_rng(2)
-    for frames, positions, stride in ((5, 1, 0), (3, 3, 32)):
-        for matrix in (drawn(kind, 50, 260, 0.1), drawn(kind, 33, 66, 1), in_blocks(50, 260, 0.1)):
-            x = rng.normal(size=(frames, 2 * stride + matrix.columns)) * rng.uniform(0.1, 10, (frames, 1))
-            x, bias = x.astype(np.float32), rng.normal(size=matrix.rows).astype(np.float32)
-            x[1] = 0
-            together = multiply(matrix, x, precision, instructions, positions, stride, bias)[0]
-            for frame in (0, 1, 2):
-                alone = multiply(matrix, x[frame], precision, instructions, positions, stride, bias)[0]
-                assert np.array_equal(together[frame], alone)
+    for matrix, frames, positions, stride in (
+        (drawn(kind, 50, 260, 0.1), 19, 1, 0), (drawn(kind, 33, 66, 1), 5, 3, 32), (in_blocks(50, 260, 0.1), 6, 1, 0),
+    ):
+        x = rng.normal(size=(frames, (positions - 1) * stride + matrix.columns)) * rng.uniform(0.1, 10, (frames, 1))
+        x, bias = x.astype(np.float32), rng.normal(size=matrix.rows).astype(np.float32)
+        x[1] = 0
+        (together, *_), *alone = multiply_each(matrix, [x, *x], precision, instructions, positions, stride, bias)
+        assert np.array_equal(together, np.stack([products for products, *_ in alone]))
 
 
 def in_blocks(rows: int, columns: int, density: float) -> Matrix:
