@@ -49,6 +49,12 @@ def test_every_kind_of_instructions_has_a_row(tmp_path: Path) -> None:
     ]
 
 
+def test_in_short_a_model_has_one_row(tmp_path: Path) -> None:
+    rows = stored(tmp_path).short().splitlines()[2:]
+    assert rows == ["| lstm-c1 | 10 | 50 | 12.50 (11.50 .. 13.50) | 9.0 MB |"]
+    assert MISSING in Compiled(tmp_path / "none.json", tmp_path / "none.json").short()
+
+
 def test_a_profile_begins_with_what_takes_most(tmp_path: Path) -> None:
     assert stored(tmp_path).profile().splitlines()[2:] == ["| lstm-c1 | 100 | lstm 60, linear 35, stft 4.0 |"]
 

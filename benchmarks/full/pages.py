@@ -61,6 +61,7 @@ def tables() -> dict[str, str]:
         "the sizes of work 3": _extraction().sizes(),
         "work 4": _recognition().rows(),
         "the ablations of work 4": _recognition().ablations(),
+        "the engine in short": _compiled().short(),
         "the engine": _compiled().times(),
         "the profile of the engine": _compiled().profile(),
         "the presets": _presets().shown(),
