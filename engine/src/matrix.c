@@ -126,43 +126,50 @@ static float largest_of(const float *value, size_t count) {
 
 static float nearest(float x) { return x < 0 ? -(float)(int32_t)(0.5f - x) : (float)(int32_t)(0.5f + x); }
 
-#define MOST_ERROR 1e-4 /* of the energy of weights that are rounded by one scale for all rows: 40 dB */
+#define MOST_ERROR 3e-5 /* of the energy of weights that one scale for all rows rounds: 45 dB, as errors add up */
 
-/* The scale with the least error of all whole numbers' that take the largest value to 64 .. 127: few values of a table
- * leave it room to fit them well. 0: it fits them badly, as where a few weights are much larger than most. */
-static float fitting_scale(const sv_nonzeros *list, const float *table, uint32_t table_size) {
-    uint32_t counts[16] = {0}, all = list->begin[list->rows];
-    float largest = largest_of(list->value, all), best_scale = 0;
-    double energy = 0, best_error = -1;
-    for (uint32_t i = 0, code; i < all; i++) {
-        for (code = 0; code + 1 < table_size && table[code] != list->value[i];)
+/* The scale with the least error of all whole numbers' that take the largest of these values to 64 .. 127: few values
+ * of a table leave it room to fit them well. `error`: its share of their energy. */
+static float fitting_scale(const float *value, uint32_t count, const sv_tensor *tensor, double *error) {
+    const float *table = tensor->table;
+    uint32_t counts[16] = {0}, size = tensor->table_size;
+    float largest = largest_of(value, count), best_scale = 0;
+    double energy = 0, least = -1;
+    for (uint32_t i = 0, code; i < count; i++) {
+        for (code = 0; code + 1 < size && table[code] != value[i];)
             code++;
         counts[code]++;
-        energy += (double)list->value[i] * list->value[i];
+        energy += (double)value[i] * value[i];
     }
     for (int most = 127; most >= 64 && largest > 0; most--) {
-        double error = 0;
+        double sum = 0;
         float scale = largest / (float)most;
-        for (uint32_t code = 0; code < table_size; code++) {
+        for (uint32_t code = 0; code < size; code++) {
             double off = counts[code] ? table[code] - (double)nearest(table[code] / scale) * scale : 0;
-            error += counts[code] * off * off;
+            sum += counts[code] * off * off;
         }
-        if (best_error < 0 || error < best_error) {
-            best_error = error;
+        if (least < 0 || sum < least) {
+            least = sum;
             best_scale = scale;
         }
     }
-    return best_error <= MOST_ERROR * energy ? best_scale : 0;
+    *error = energy > 0 ? least / energy : 0;
+    return best_scale;
 }
 
 /* Makes whole numbers of the values, with a scale for each row; a table of up to 16 values that one fits has one. */
 static void round_values(sv_nonzeros *list, const sv_tensor *tensor, int most) {
     uint32_t kept = 0, from = 0;
     int few = most == 127 && !tensor->floats && !tensor->scales && tensor->table_size <= 16;
-    float shared = few ? fitting_scale(list, tensor->table, tensor->table_size) : 0;
+    double error = 0;
+    float shared = few ? fitting_scale(list->value, list->begin[list->rows], tensor, &error) : 0;
     for (uint32_t r = 0; r < list->rows; r++) {
         uint32_t to = list->begin[r + 1];
-        float scale = shared > 0 ? shared : largest_of(list->value + from, to - from) / (float)most;
+        float scale = shared;
+        if (!few)
+            scale = largest_of(list->value + from, to - from) / (float)most;
+        else if (error > MOST_ERROR)
+            scale = fitting_scale(list->value + from, to - from, tensor, &(double){0});
         list->scale[r] = scale;
         list->begin[r] = kept;
         for (; from < to; from++) {

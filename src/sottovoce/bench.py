@@ -196,11 +196,9 @@ def _onnx(artefact: Artefact, int8: bool) -> bytes:
 
 def _of_onnx(exported: bytes | str, size: int, frames: int) -> Runner:
     """Of an exported model or its path, by onnxruntime; so many frames at once, or 0: one after the other."""
-    import onnxruntime
+    from sottovoce.export.opened import opened
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    model = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+    model = opened(exported)
     first, *others = model.get_inputs()
     outputs = [output.name for output in model.get_outputs()]
     if frames:                                       # a recognizer of whole utterances

@@ -37,6 +37,14 @@ def nearest(x: Floats) -> Floats:
     return np.sign(x) * np.floor(np.abs(x) + np.float32(0.5))
 
 
+def fitting(values: Floats) -> tuple[np.float32, float]:
+    """The scale of 64 to 127 steps that rounds values with the least error, and that error."""
+    used, counts = np.unique(values, return_counts=True)
+    steps = [np.abs(values).max() / np.float32(n) for n in range(127, 63, -1)]
+    errors = [float(counts @ np.square(used - nearest(used / s).astype(float) * s)) if s else 0.0 for s in steps]
+    return steps[int(np.argmin(errors))], min(errors)
+
+
 def whole(matrix: Matrix, most: int) -> tuple[Floats, Floats]:
     """The whole numbers that stand for the weights, and their scales by row."""
     values = matrix.values
@@ -45,11 +53,9 @@ def whole(matrix: Matrix, most: int) -> tuple[Floats, Floats]:
         return matrix.table[matrix.codes], np.broadcast_to(matrix.scales, matrix.rows)
     scales = np.abs(values).max(axis=1) / np.float32(most)
     if most == 127 and 0 < len(matrix.table) <= 16 and values.any():
-        used, counts = np.unique(values, return_counts=True)
-        steps = [np.abs(values).max() / np.float32(n) for n in range(127, 63, -1)]
-        errors = [counts @ np.square(used - nearest(used / s).astype(float) * s) for s in steps]
-        if min(errors) <= 1e-4 * np.square(values.astype(float)).sum():
-            scales = np.full(matrix.rows, steps[int(np.argmin(errors))])
+        shared, error = fitting(values)
+        one = error <= 3e-5 * np.square(values.astype(float)).sum()
+        scales = np.array([shared if one else fitting(row)[0] for row in values])
     safe = np.where(scales > 0, scales, 1).astype(np.float32)
     return np.clip(nearest(values / safe[:, None]), -most, most), scales
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from sottovoce.artefact import Artefact
 from sottovoce.errors import SottovoceError
 from sottovoce.export.inside import Array, Shape, inside
+from sottovoce.export.opened import opened
 from sottovoce.export.recognizer import recognizer, recognizes
 
 ENHANCER = (
@@ -121,9 +121,3 @@ def utterances_of_onnx(data: bytes, utterances: Sequence[Array]) -> list[Array]:
         row[: len(banks)] = banks
     values, left = opened(data).run(None, {"x": batch, "x_lens": lengths})
     return [value[:length] for value, length in zip(values, left, strict=True)]
-
-
-def opened(data: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
