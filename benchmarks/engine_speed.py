@@ -1,6 +1,6 @@
 """How fast the engine runs compressed models, beside onnxruntime: python benchmarks/engine_speed.py [NAME=FILE ...]
 
-Writes benchmarks/results/engine.json: of compressed models of the full-size runs, of the shipped ones and of those
+Writes benchmarks/results/engine/CPU.json: of compressed models of the full-size runs, of the shipped ones and of those
 named, the time of a frame on one thread, hot and with caches that were emptied before every frame; the memory of the C
 program that `sottovoce export c` makes; how fast weights are read; what each kind of operation takes; and what
 multiplying in 8 bits does to speech. Of recognizers, such as a Conformer of the usual small size with weights from a
@@ -27,7 +27,7 @@ from sottovoce import zoo
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.file import load, save
 from sottovoce.artefact.stored import Codebook, Stored
-from sottovoce.bench import FRAMES, WALKED, alone, bandwidth, memory, one_thread, resident, times
+from sottovoce.bench import FRAMES, WALKED, alone, bandwidth, cpu, memory, one_thread, resident, times
 from sottovoce.export.c import save_c
 from sottovoce.files import write_text
 from sottovoce.metrics.speech import measure
@@ -41,7 +41,7 @@ from sottovoce.runtime.engine import CompiledSession
 from sottovoce.runtime.transcribe import BLANK
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "engine.json"
+RESULTS = ROOT / "benchmarks" / "results" / "engine"
 ENGINE = ROOT / "engine"
 CC = ("cc", "-std=c11", "-O3", f"-I{ENGINE}/include", f"-I{ENGINE}/src")
 LISTED = ("gcrn-forty", "gcrn-c1", "lstm-sixty", "lstm-c1", "tcnn-c1", "fdnn-c1")          # of the full-size runs
@@ -163,32 +163,35 @@ def quality(path: Path) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
+    here = cpu()
+    path = RESULTS / f"{re.sub('[^a-z0-9]+', '-', here.lower())}.json"
     asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    stored = json.loads(RESULT.read_text())["models"] if RESULT.is_file() else {}
+    stored = json.loads(path.read_text())["models"] if path.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch, one_thread():
         objects, profiled = compiled_objects(Path(scratch) / "objects"), profiler(Path(scratch))
         models = chosen(arguments, Path(scratch))
-        heard = {name for name, path in models.items() if path.is_file() and not Session(load(path)).features}
-        engine = b"".join(path.read_bytes() for path in sorted((ENGINE / "src").rglob("*.[ch]")))
-        digests = {name: sha256(engine + path.read_bytes()).hexdigest() for name, path in models.items()
-                   if path.is_file()}
+        heard = {name for name, file in models.items() if file.is_file() and not Session(load(file)).features}
+        engine = b"".join(source.read_bytes() for source in sorted((ENGINE / "src").rglob("*.[ch]")))
+        digests = {name: sha256(engine + file.read_bytes()).hexdigest() for name, file in models.items()
+                   if file.is_file()}
         found = {name: stored[name] for name in digests if stored.get(name, {}).get("sha256") == digests[name]}
         result = {
-            "command": "python benchmarks/engine_speed.py", "environment": environment(), "rounds": ROUNDS,
+            "command": "python benchmarks/engine_speed.py", "cpu": here, "environment": environment(), "rounds": ROUNDS,
             "frames": FRAMES, "walked_bytes": WALKED, "cores": os.cpu_count(),
             "missing": [name for name in models if name not in digests], "models": found,
         }
+        write_text(path, json.dumps(result, indent=1) + "\n")
         for name in [name for name in digests if name not in found]:
             with tempfile.TemporaryDirectory() as folder:
                 memory = process_of_c(models[name], objects, Path(folder)) if name in heard else {}
             found[name] = {"sha256": digests[name], "commit": asked.stdout.strip(), **speed(models[name]),
                            "c_process": memory, "profile": profile(profiled, models[name]),
                            "load": os.getloadavg()[0]}
-            write_text(RESULT, json.dumps(result, indent=1) + "\n")
+            write_text(path, json.dumps(result, indent=1) + "\n")
         for name in found:
             if "quality" not in found[name] and name in heard:
                 found[name]["quality"] = quality(models[name])
-                write_text(RESULT, json.dumps(result, indent=1) + "\n")
+                write_text(path, json.dumps(result, indent=1) + "\n")
     pages.write()
 
 

@@ -4,11 +4,12 @@ The small LSTM and the small GCRN of the full-size runs, pruned weight by weight
 of 16 rows, all as much and with as much training; then clustered and trained once more. Writes benchmarks/results/
 presets.json: size, time of a frame in the engine in 8 bits, and scores on a part of the test list, with their
 difference to the uncompressed model; RESULTS.md, the documents and docs/presets.svg follow. What is done in
-runs/presets/ is not done again. About half an hour on one core that does nothing else.
+runs/presets/ is not done again. Less than an hour on one core that does nothing else.
 """
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ from full.scores import Scores, kept
 
 from sottovoce.artefact.describe import nonzeros
 from sottovoce.artefact.file import load
-from sottovoce.bench import alone, one_thread, side_by_side
+from sottovoce.bench import alone, cpu, one_thread, side_by_side
 from sottovoce.files import write_text
 from sottovoce.metrics.scoring import score
 from sottovoce.proof import environment
@@ -103,7 +104,8 @@ def recipe_of(name: str, source: Source, groups: str, rate: float, work: Path) -
     head = source.recipe.read_text().partition("[[stages]]")[0]
     head = re.sub(r"^checkpoint = .*\n", "", head[head.index("name = ") :], flags=re.MULTILINE)
     head = re.sub(r"^name = .*", f'name = "{name}"', head, count=1)
-    head = head.replace("[model]\n", f'[model]\ncheckpoint = "{source.checkpoint}"\n')
+    checkpoint = os.path.relpath(source.checkpoint, source.recipe.parent)        # the same wherever the project lies
+    head = head.replace("[model]\n", f'[model]\ncheckpoint = "{checkpoint}"\n')
     recipe = parse_recipe(head + (stages(source, groups, rate) if groups else ""), name, source.recipe.parent)
     # Stages are scored on next to nothing: its only use here is to share a ratio out among the tensors.
     dev = replace(recipe.task.dev, plans=work / "dev.jsonl", per_snr=2, metrics=("si_sdr",))        # type: ignore[attr-defined]
@@ -170,7 +172,8 @@ def measure(models: Mapping[str, Source], work: Path, mixtures: int = MIXTURES, 
     asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     there = {family: source for family, source in models.items() if source.checkpoint.is_file()}
     return {
-        "command": "python benchmarks/presets.py", "commit": asked.stdout.strip(), "environment": environment(),
+        "command": "python benchmarks/presets.py", "cpu": cpu(), "commit": asked.stdout.strip(),
+        "environment": environment(),
         "missing": [family for family in models if family not in there],
         "models": {family: measured(family, source, work, mixtures, rounds) for family, source in there.items()},
     }

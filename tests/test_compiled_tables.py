@@ -9,7 +9,7 @@ import pytest
 import toy
 
 sys.path.insert(0, str(toy.ROOT / "benchmarks"))
-from full.compiled import Compiled
+from full.compiled import Compiled, by_cpu, page
 from full.tables import MISSING
 
 
@@ -33,10 +33,9 @@ def stored(folder: Path, hot: float = 12.5, avx2: float = 6, cold: float = 7, mo
         "quality": {of: {"pesq_wb": 0.001, "stoi": stoi} for of in ("reference", "int8", "change")},
     }
     path = folder / "engine.json"
-    path.write_text(json.dumps({"models": {"lstm-c1": model}, "missing": ["tcnn-c1"], "cores": 2}))
-    fuzzed = folder / "fuzz.json"
-    fuzzed.write_text(json.dumps({"all": {"file": {"seconds": 1800, "executions": 12345, "crashes": 0}}}))
-    return Compiled(path, fuzzed)
+    path.write_text(json.dumps({"models": {"lstm-c1": model}, "missing": ["tcnn-c1"], "cores": 2, "rounds": 20,
+                                "cpu": "One, L2 1M"}))
+    return Compiled(path)
 
 
 def test_every_kind_of_instructions_has_a_row(tmp_path: Path) -> None:
@@ -52,7 +51,6 @@ def test_every_kind_of_instructions_has_a_row(tmp_path: Path) -> None:
 def test_in_short_a_model_has_one_row(tmp_path: Path) -> None:
     rows = stored(tmp_path).short().splitlines()[2:]
     assert rows == ["| lstm-c1 | 10 | 50 | 12.50 (11.50 .. 13.50) | 9.0 MB |"]
-    assert MISSING in Compiled(tmp_path / "none.json", tmp_path / "none.json").short()
 
 
 def test_a_profile_begins_with_what_takes_most(tmp_path: Path) -> None:
@@ -71,10 +69,14 @@ def test_a_target_is_met_or_not(tmp_path: Path, changed: dict[str, float], misse
     assert all(("**not met**" in line) == (bool(missed) and missed in line) for line in lines)
 
 
+def test_every_cpu_has_a_section_and_fuzzing_is_told_once(tmp_path: Path) -> None:
+    fuzzed = tmp_path / "fuzz.json"
+    fuzzed.write_text(json.dumps({"all": {"file": {"seconds": 1800, "executions": 12345, "crashes": 0}}}))
+    shown = page([stored(tmp_path)] * 2, fuzzed)
+    assert shown.count("### One, L2 1M, 20 rounds\n") == 2 and shown.count("| file | 1,800 | 12,345 | 0 |") == 1
+    assert by_cpu([stored(tmp_path)], Compiled.short).startswith("One, L2 1M, 20 rounds:\n\n|  | bytes on disk |")
+
+
 def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
-    page = Compiled(tmp_path / "engine.json", tmp_path / "fuzz.json").page()
-    assert page == f"## The engine\n\n{MISSING.capitalize()}."
-
-
-def test_how_far_fuzzing_came_is_said(tmp_path: Path) -> None:
-    assert stored(tmp_path).fuzzing().splitlines()[-1] == "| file | 1,800 | 12,345 | 0 |"
+    assert page([], tmp_path / "fuzz.json").startswith(f"## The engine\n\n{MISSING.capitalize()}.")
+    assert by_cpu([], Compiled.times) == f"{MISSING.capitalize()}."

@@ -1,7 +1,7 @@
 """What the compiled engine takes, as Markdown: times beside onnxruntime, memory, and what 8 bits do to speech."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +21,36 @@ CHANGES = {"pesq_wb": 0.01, "stoi": 0.1}          # to the reference, up or down
 Told = Mapping[str, Any]
 
 
+def page(on: Sequence["Compiled"], fuzzed: Path) -> str:
+    """Everything about the engine: a section for each CPU, and what fuzzing came to."""
+    parts = (Compiled.times, Compiled.profile, Compiled.memory, Compiled.quality, Compiled.verdicts)
+    sections = ["\n\n".join([f"### {each.cpu}", *(part(each) for part in parts)]) for each in on]
+    return "\n\n".join(["## The engine", *(sections or [f"{MISSING.capitalize()}."]), fuzzing(fuzzed)])
+
+
+def by_cpu(on: Sequence["Compiled"], table: Callable[["Compiled"], str]) -> str:
+    """A table for each CPU, below its name."""
+    return "\n\n".join(f"{each.cpu}:\n\n{table(each)}" for each in on) or f"{MISSING.capitalize()}."
+
+
+def fuzzing(path: Path) -> str:
+    """How long hostile files were looked for, by target, and how many made the engine fail."""
+    fuzzed: Told = json.loads(path.read_text())["all"] if path.is_file() else {}
+    rows = [[target, f"{told['seconds']:,}", f"{told['executions']:,}", str(told["crashes"])]
+            for target, told in fuzzed.items()]
+    return markdown(("fuzzing", "seconds", "executions", "crashes"), rows or [[MISSING]])
+
+
 class Compiled:
-    """The tables, from what `engine_speed.py` and `engine/fuzz/run.sh` stored."""
+    """The tables of one CPU, from what `engine_speed.py` stored."""
 
-    def __init__(self, path: Path, fuzzed: Path) -> None:
-        self.result: Told = json.loads(path.read_text()) if path.is_file() else {}
-        self.fuzzed: Told = json.loads(fuzzed.read_text())["all"] if fuzzed.is_file() else {}
-        self.models: Mapping[str, Told] = self.result.get("models", {})
-
-    def page(self) -> str:
-        """Everything about the engine."""
-        if not self.models:
-            return f"## The engine\n\n{MISSING.capitalize()}."
-        parts = (self.times(), self.profile(), self.memory(), self.quality(), self.verdicts(), self.fuzzing())
-        return "\n\n".join(["## The engine", *parts])
+    def __init__(self, path: Path) -> None:
+        self.result: Told = json.loads(path.read_text())
+        self.models: Mapping[str, Told] = self.result["models"]
+        self.cpu = f"{self.result['cpu']}, {self.result['rounds']} rounds"
 
     def times(self) -> str:
         """A row for every model and kind of instructions, and for onnxruntime with the model as it was."""
-        if not self.models:
-            return f"{MISSING.capitalize()}."
         head = ("microseconds a frame, one thread", *PRECISIONS, "int8, to onnxruntime's int8 (10 .. 90 %)",
                 "caches emptied: int8", "to onnxruntime's int8 (10 .. 90 %)")
         rows = []
@@ -61,7 +72,7 @@ class Compiled:
                 "memory of the C program")
         rows = [[name, f"{told['bytes']:,}", _microseconds(best := told["hot"]["kinds"]["compiled int8"]), _times(best),
                  _megabytes(told["c_process"]["VmHWM"])] for name, told in self.models.items() if told["c_process"]]
-        return markdown(head, rows or [[MISSING]])
+        return markdown(head, rows)
 
     def memory(self) -> str:
         """What is read for a frame, how fast, and what processes take."""
@@ -94,12 +105,6 @@ class Compiled:
                 rows.append([name, *(f"{found[of][metric]:{'+' if of == 'change' else ''}.3f}"
                                      for metric in CHANGES for of in ("reference", "int8", "change"))])
         return markdown(head, rows)
-
-    def fuzzing(self) -> str:
-        """How long hostile files were looked for, by target, and how many made the engine fail."""
-        rows = [[target, f"{told['seconds']:,}", f"{told['executions']:,}", str(told["crashes"])]
-                for target, told in self.fuzzed.items()]
-        return markdown(("fuzzing", "seconds", "executions", "crashes"), rows or [[MISSING]])
 
     def verdicts(self) -> str:
         """The targets, and whether they are met."""

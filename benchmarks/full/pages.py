@@ -8,8 +8,9 @@ from typing import Any
 
 import enhance
 
+from full import compiled
 from full.acoustic import AcousticModels
-from full.compiled import Compiled
+from full.compiled import Compiled, by_cpu
 from full.extraction import Extraction
 from full.presets import Presets
 from full.recognition import Recognition
@@ -38,7 +39,7 @@ def results_page() -> str:
     """All results there are."""
     parts = [HEAD, *map(enhance.table, enhance.results()), _full().page(), _extraction().page(),
              _recognition().page(), _acoustic().page()]
-    parts += [_compiled().page(), _presets().page()]
+    parts += [compiled.page(_compiled(), enhance.RESULTS / "fuzz.json"), _presets().page()]
     if OVERHEAD.is_file():
         parts.append(f"## What a step of training costs\n\n{overhead(json.loads(OVERHEAD.read_text()))}")
     if SENSITIVITY.is_file():
@@ -61,9 +62,9 @@ def tables() -> dict[str, str]:
         "the sizes of work 3": _extraction().sizes(),
         "work 4": _recognition().rows(),
         "the ablations of work 4": _recognition().ablations(),
-        "the engine in short": _compiled().short(),
-        "the engine": _compiled().times(),
-        "the profile of the engine": _compiled().profile(),
+        "the engine in short": by_cpu(_compiled(), Compiled.short),
+        "the engine": by_cpu(_compiled(), Compiled.times),
+        "the profile of the engine": by_cpu(_compiled(), Compiled.profile),
         "the presets": _presets().shown(),
         "work 5": _acoustic().rows(),
         "the adaptation of work 5": _acoustic().adaptation(),
@@ -110,8 +111,8 @@ def _full() -> Results:
     return Results(enhance.RESULTS / "full", Path(__file__).with_name("published.json"))
 
 
-def _compiled() -> Compiled:
-    return Compiled(enhance.RESULTS / "engine.json", enhance.RESULTS / "fuzz.json")
+def _compiled() -> list[Compiled]:
+    return [Compiled(path) for path in sorted((enhance.RESULTS / "engine").glob("*.json"))]
 
 
 def _presets() -> Presets:

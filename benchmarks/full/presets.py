@@ -34,6 +34,7 @@ class Presets:
         result = json.loads(path.read_text()) if path.is_file() else {}
         self.models: Mapping[str, Told] = result.get("models", {})
         self.missing: list[str] = result.get("missing", [])
+        self.cpu: str = result.get("cpu", "")
 
     def page(self) -> str:
         """A section of RESULTS.md."""
@@ -43,8 +44,8 @@ class Presets:
         """A row for each model and way that its zeros lie."""
         if not self.models:
             return f"{MISSING.capitalize()}."
-        head = ("zeros", "share", "bytes on disk", "bytes of weights a frame", "microseconds a frame, int8",
-                "times as fast as onnxruntime's int8, dense (10 .. 90 %)",
+        head = (f"zeros; {self.cpu}", "share", "bytes on disk", "bytes of weights a frame",
+                "microseconds a frame, int8", "times as fast as onnxruntime's int8, dense (10 .. 90 %)",
                 *(f"{TITLES[metric]}, to uncompressed" for metric in METRICS))
         rows = [self._row(family, variant) for family, told in self.models.items()
                 for variant in told["variants"].values()]

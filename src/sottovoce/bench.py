@@ -11,6 +11,8 @@ into them is the code of Python and of the engine, which a device would not have
 
 import os
 import pickle
+import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -238,6 +240,15 @@ def _most(path: Path, kind: str, seconds: float) -> int | None:
 def _most_of_onnx(exported: Path, frames: int) -> int | None:
     _of_onnx(str(exported), exported.stat().st_size, frames).round(bool)
     return resident("self").get("VmHWM")
+
+
+def cpu() -> str:
+    """What times depend on most: the processor's name and its caches, as far as the system tells them."""
+    told, near = Path("/proc/cpuinfo"), Path("/sys/devices/system/cpu/cpu0/cache")
+    name = re.search(r"^model name\s*: (.*)", told.read_text() if told.is_file() else "", re.MULTILINE)
+    caches = {f"L{level}": near / f"index{level}" / "size" for level in (2, 3)}
+    sizes = [f"{level} {path.read_text().strip()}" for level, path in caches.items() if path.is_file()]
+    return ", ".join([name[1] if name else platform.machine(), *sizes])
 
 
 def bandwidth(size: int, rounds: int) -> float:
