@@ -68,7 +68,7 @@ def picture(result: Told) -> str:
     """Time of a frame against quality for every model, as SVG that is light or dark as its reader's page is."""
     with rc_context({**STYLE, "svg.hashsalt": "presets", "text.color": INK, "axes.labelcolor": QUIET}):
         models = result["models"]
-        figure = Figure(figsize=(5.0 * len(models), 4.0), layout="constrained", facecolor=PAPER)
+        figure = Figure(figsize=(max(8.0, 5.0 * len(models)), 4.0), layout="constrained", facecolor=PAPER)
         for place, (family, told) in enumerate(models.items(), 1):
             axes = figure.add_subplot(1, len(models), place, facecolor=PAPER)
             _draw(axes, told["variants"])
