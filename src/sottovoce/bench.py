@@ -84,11 +84,14 @@ class Runner:
         return [_seconds(call, before) / max(self.frames, 1) for call in self.calls]
 
 
-def measure(path: Path, seconds: float, rounds: int) -> dict[str, Any]:
+def measure(
+    path: Path, seconds: float, rounds: int, progress: Callable[[int, int], object] = lambda done, total: None
+) -> dict[str, Any]:
     """Times, ratios and memory of each kind, or why it does not run. Raises FormatError for what is no model."""
     with one_thread():
         told = alone(times, path, seconds, rounds)
-        for kind, row in told["kinds"].items():
+        for done, (kind, row) in enumerate(told["kinds"].items(), 1):
+            progress(done, len(told["kinds"]) + 1)
             if "error" not in row:
                 row["process_bytes"] = memory(path, kind, seconds)
     return told

@@ -358,7 +358,9 @@ def bench(
     from sottovoce import zoo
     from sottovoce.bench import measure
 
-    told = measure(zoo.find(model), seconds, rounds)
+    progress, tick = terminal.ticking("times and memory")
+    with progress:
+        told = measure(zoo.find(model), seconds, rounds, progress=lambda done, total: tick(done, total, ""))
     if as_json:
         terminal.out.print_json(json.dumps(told))
     else:
