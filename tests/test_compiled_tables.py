@@ -28,7 +28,7 @@ def stored(folder: Path, hot: float = 12.5, avx2: float = 6, cold: float = 7, mo
     model = {
         "hot": kinds(hot), "cold": kinds(cold), "bytes": 10, "weight_bytes": 20, "bytes_a_second": 1e9,
         "bandwidth": 2e9, "share_of_bandwidth": share, "c_process": {"VmHWM": most, "VmRSS": most},
-        "onnxruntime_process": None, "load": 4.0,
+        "onnxruntime_process": None, "load": 4.0, "commit": "0123456789",
         "profile": {"linear": 35.2, "lstm": 60.0, "stft": 4.04, "istft": 0.76},
         "quality": {of: {"pesq_wb": 0.001, "stoi": stoi} for of in ("reference", "int8", "change")},
     }
@@ -73,8 +73,9 @@ def test_every_cpu_has_a_section_and_fuzzing_is_told_once(tmp_path: Path) -> Non
     fuzzed = tmp_path / "fuzz.json"
     fuzzed.write_text(json.dumps({"all": {"file": {"seconds": 1800, "executions": 12345, "crashes": 0}}}))
     shown = page([stored(tmp_path)] * 2, fuzzed)
-    assert shown.count("### One, L2 1M, 20 rounds\n") == 2 and shown.count("| file | 1,800 | 12,345 | 0 |") == 1
-    assert by_cpu([stored(tmp_path)], Compiled.short).startswith("One, L2 1M, 20 rounds:\n\n|  | bytes on disk |")
+    heading = "One, L2 1M, 20 rounds, commit 0123456"
+    assert shown.count(f"### {heading}\n") == 2 and shown.count("| file | 1,800 | 12,345 | 0 |") == 1
+    assert by_cpu([stored(tmp_path)], Compiled.short).startswith(f"{heading}:\n\n|  | bytes on disk |")
 
 
 def test_what_was_not_measured_is_said(tmp_path: Path) -> None:

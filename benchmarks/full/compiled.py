@@ -47,7 +47,8 @@ class Compiled:
     def __init__(self, path: Path) -> None:
         self.result: Told = json.loads(path.read_text())
         self.models: Mapping[str, Told] = self.result["models"]
-        self.cpu = f"{self.result['cpu']}, {self.result['rounds']} rounds"
+        commits = dict.fromkeys(model["commit"][:7] for model in self.models.values())       # engines may differ
+        self.cpu = f"{self.result['cpu']}, {self.result['rounds']} rounds, commit {', '.join(commits)}"
 
     def times(self) -> str:
         """A row for every model and kind of instructions, and for onnxruntime with the model as it was."""

@@ -96,8 +96,8 @@ sv_status sv_reset(sv_session *session); /* forget everything that was heard; co
 sv_status sv_run(sv_session *session, const float *in, size_t samples, float *out);
 size_t sv_outputs(const sv_model *model, size_t samples);
 
-const char *
-sv_error(const sv_session *session); /* what the last call that failed said; "" if none did; of NULL a text too */
+/* What the last call that failed said; "" if none did; of NULL that it is none. */
+const char *sv_error(const sv_session *session);
 
 #ifdef __cplusplus
 }
