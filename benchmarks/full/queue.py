@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from sottovoce.cli import WAITING
 from sottovoce.errors import RecipeError
 from sottovoce.files import write_text
 from sottovoce.recipe import Recipe, read_recipe
@@ -167,7 +168,7 @@ def _attempt(directory: Path, run: FullRun, command: Sequence[str], threads: int
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(file.fileno(),),
-                env={**os.environ, **KEEP_MEMORY, "OMP_NUM_THREADS": str(threads)},
+                env={**WAITING, **os.environ, **KEEP_MEMORY, "OMP_NUM_THREADS": str(threads)},
             )
         file.write(str(process.pid).encode())
         file.flush()

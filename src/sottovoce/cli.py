@@ -1,6 +1,7 @@
 """The command line: a door to the rooms behind it. One short function per command; heavy rooms are entered late."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,9 @@ export_app = typer.Typer(help="Write a model for other runtimes: MODEL FILE.onnx
                          no_args_is_help=True)
 app.add_typer(export_app, name="export")
 
+# Rounds that a thread of torch waits awake for the others before it gives up its core. Where another program has one of
+# the cores, it is the others that need this one; by default it is kept, and each step takes many times as long.
+WAITING = {"GOMP_SPINCOUNT": "1000"}
 INTERRUPTED = 130                # what typer makes of Ctrl-C, without a word
 Model = Annotated[str, typer.Argument(help="a .sotto file or a shipped model")]
 Engine = Annotated[EngineName | None, typer.Option(help="what runs the model [compiled where it can]")]
@@ -45,6 +49,7 @@ InPrecision = Annotated[Precision, typer.Option(help="what the compiled engine m
 
 def main() -> None:
     """Run a command; a user's mistake is one line on stderr and exit status 2."""
+    os.environ.update(WAITING | os.environ)              # torch reads it when it is loaded: not yet
     try:
         app()
     except SottovoceError as error:

@@ -1,6 +1,7 @@
 """What each command does when all is well."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,15 @@ def test_every_command_has_help(command: str, sottovoce: Callable) -> None:
 def test_the_script_says_its_version() -> None:
     done = subprocess.run([SCRIPT, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"{package.__version__}\n"
+
+
+@pytest.mark.parametrize("asked", [{}, {"GOMP_SPINCOUNT": "7"}])
+def test_threads_wait_as_asked_or_not_for_long(asked: dict[str, str]) -> None:
+    code = ("import atexit, os, sys; from sottovoce.cli import main; "
+            "atexit.register(lambda: print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)); main()")
+    done = subprocess.run([sys.executable, "-c", code, "--version"],
+                          capture_output=True, text=True, check=True, env=os.environ | asked)
+    assert done.stdout.splitlines()[1] == f"{asked.get('GOMP_SPINCOUNT', 1000)} False"
 
 
 def test_an_unknown_option_is_the_users_mistake(sottovoce: Callable) -> None:
