@@ -87,14 +87,16 @@ class Compiled:
         return markdown(head, rows)
 
     def profile(self) -> str:
-        """Where the time of a frame goes, by kind of operation."""
+        """Where the time of a frame goes in a C program, by kind of operation, and how fast weights are read there."""
         rows = []
         for name, told in self.models.items():
             taken = sorted(told.get("profile", {}).items(), key=lambda row: -row[1])
             whole = sum(each for _, each in taken)
             shown = (f"{op} {each:.{int(each < 9.5)}f}" for op, each in taken if each >= LEAST * whole)
-            rows.append([name, f"{whole:.0f}", ", ".join(shown)])
-        return markdown(("microseconds of a frame, int8, at best", "all", "of which"), rows)
+            rows.append([name, f"{whole:.0f}", ", ".join(shown), f"{1e-3 * told['weight_bytes'] / whole:.1f}",
+                         f"{1e-9 * told['bandwidth']:.1f}"])
+        return markdown(("microseconds of a frame, int8, at best", "all", "of which", "weights, GB a second",
+                         "read at best"), rows)
 
     def quality(self) -> str:
         """Scores in 8 bits beside those of the reference."""
