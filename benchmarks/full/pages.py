@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import enhance
-
 from full import compiled
 from full.acoustic import AcousticModels
 from full.compiled import Compiled, by_cpu
+from full.enhanced import Enhanced
 from full.extraction import Extraction
 from full.presets import Presets
 from full.recognition import Recognition
@@ -18,10 +17,11 @@ from full.tables import Results, markdown
 from sottovoce.files import write_text
 
 HERE = Path(__file__).parents[1]
+RESULTS = HERE / "results"
 DOCUMENTS = (HERE.parent / "README.md", *sorted((HERE.parent / "docs").glob("*.md")))
 MARKED = re.compile(r"<!-- table of (?P<name>[^>]+) -->\n.*?<!-- end of the table -->", re.DOTALL)
-OVERHEAD = enhance.RESULTS / "overhead.json"
-SENSITIVITY = enhance.RESULTS / "sensitivity.json"
+OVERHEAD = RESULTS / "overhead.json"
+SENSITIVITY = RESULTS / "sensitivity.json"
 HEAD = "# Results\n\nMade from `benchmarks/results/`; no number is typed by hand."
 
 
@@ -37,9 +37,9 @@ def write() -> None:
 
 def results_page() -> str:
     """All results there are."""
-    parts = [HEAD, *map(enhance.table, enhance.results()), _full().page(), _extraction().page(),
-             _recognition().page(), _acoustic().page()]
-    parts += [compiled.page(_compiled(), enhance.RESULTS / "fuzz.json"), _presets().page()]
+    parts = [HEAD, Enhanced(RESULTS).page(), _full().page(), _extraction().page(), _recognition().page(),
+             _acoustic().page()]
+    parts += [compiled.page(_compiled(), RESULTS / "fuzz.json"), _presets().page()]
     if OVERHEAD.is_file():
         parts.append(f"## What a step of training costs\n\n{overhead(json.loads(OVERHEAD.read_text()))}")
     if SENSITIVITY.is_file():
@@ -50,9 +50,8 @@ def results_page() -> str:
 def tables() -> dict[str, str]:
     """The tables that documents may show, by the names in their marks."""
     full = _full()
-    quickstart = json.loads((enhance.RESULTS / "quickstart.json").read_text())
     return {
-        "the quick start": enhance.short_table(quickstart),
+        "the quick start": Enhanced(RESULTS).short("quickstart"),
         "the published models": full.beside("c1", "forty", "sixty", "twentyfive", "gentle", "c2", "ipkd"),
         "work 1": full.beside("ipkd"),
         "the ablations": full.ablations(),
@@ -108,19 +107,19 @@ def filled(text: str, known: Mapping[str, str]) -> str:
 
 
 def _full() -> Results:
-    return Results(enhance.RESULTS / "full", Path(__file__).with_name("published.json"))
+    return Results(RESULTS / "full", Path(__file__).with_name("published.json"))
 
 
 def _compiled() -> list[Compiled]:
-    return [Compiled(path) for path in sorted((enhance.RESULTS / "engine").glob("*.json"))]
+    return [Compiled(path) for path in sorted((RESULTS / "engine").glob("*.json"))]
 
 
 def _presets() -> Presets:
-    return Presets(enhance.RESULTS / "presets.json")
+    return Presets(RESULTS / "presets.json")
 
 
 def _extraction() -> Extraction:
-    return Extraction(_full(), enhance.RESULTS / "tinywase_sizes.json")
+    return Extraction(_full(), RESULTS / "tinywase_sizes.json")
 
 
 def _acoustic() -> AcousticModels:
@@ -128,4 +127,4 @@ def _acoustic() -> AcousticModels:
 
 
 def _recognition() -> Recognition:
-    return Recognition(_full(), enhance.RESULTS / "recognizer_speed.json", enhance.RESULTS / "pocketsphinx.json")
+    return Recognition(_full(), RESULTS / "recognizer_speed.json", RESULTS / "pocketsphinx.json")
