@@ -1,10 +1,10 @@
 """Clips to draw from: their ids, lengths and groups, and their samples, decoded once and kept while memory allows."""
 
+import mmap
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import soxr
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from sottovoce.errors import DataError
 
 Array = NDArray[np.float32]
+Number = TypeVar("Number", np.int16, np.int64)
 RATE = 16_000                       # Hz, where nothing else is said
-CACHE_BYTES = 3 << 30               # decoded clips kept per process, as 16-bit samples
+CACHE_BYTES = 3 << 30               # of decoded clips that are kept, as 16-bit samples
 LONG_SECONDS = 60.0                 # a longer clip is decoded window by window, never whole
+SLACK = 16                          # samples that a clip may have more than its duration says
 
 
 def group_of(field: str) -> Callable[[Cut], str]:
@@ -33,12 +35,14 @@ def group_of(field: str) -> Callable[[Cut], str]:
 class Pool:
     """The clips of a corpus, drawn at random and read at one rate, mono.
 
+    Decoded clips are kept for all processes that are forked from this one: what a worker decodes, the workers after it
+    do not decode again.
     A clip is drawn so that the share of its group grows with the root of the seconds there are of the group: a speaker
     with hours of speech does not drown those with a sentence.
     """
 
     def __init__(self, cuts: Iterable[Cut], group: str = "speaker", rate: int = RATE) -> None:
-        self.cuts, self.rate = list(cuts), rate
+        self.cuts, self.group, self.rate = list(cuts), group, rate
         group_name = group_of(group)
         self.index = {cut.id: position for position, cut in enumerate(self.cuts)}
         self.seconds = np.array([cut.duration for cut in self.cuts])
@@ -50,8 +54,13 @@ class Pool:
         totals = {name: self.seconds[members].sum() for name, members in self.members.items()}
         weights = np.array([self.seconds[i] / totals[name] ** 0.5 for i, name in enumerate(self.groups)])
         self.cumulative = np.cumsum(weights / weights.sum())
-        self._cache: OrderedDict[str, NDArray[np.int16]] = OrderedDict()
-        self._cached_bytes = 0
+        rooms = np.ceil(self.seconds * rate).astype(np.int64) + SLACK
+        rooms[self.seconds > LONG_SECONDS] = 0
+        ends = np.cumsum(rooms)
+        rooms[2 * ends > CACHE_BYTES] = 0            # of the last ones nothing is kept
+        self._rooms = np.stack([ends - rooms, ends], axis=1)
+        self._samples = _shared(int(rooms.sum()), np.int16)
+        self._lengths = _shared(len(self.cuts), np.int64)        # of what is in a clip's room; 0: nothing
 
     def draw(self, rng: np.random.Generator, group: str | None = None) -> tuple[str, str, float]:
         """A clip's id, its group and its seconds; of one group only, if that is given."""
@@ -66,22 +75,31 @@ class Pool:
         """At most `seconds` of a clip from `start`, float32. Raises DataError for an unknown or a bad clip."""
         if clip not in self.index:
             raise DataError(f"clip {clip!r} is not in this corpus of {len(self.cuts)} clips")
-        cut = self.cuts[self.index[clip]]
+        place = self.index[clip]
+        cut = self.cuts[place]
         if cut.duration > LONG_SECONDS:
             return _decode(cut, start, seconds, self.rate)
         first = round(start * self.rate)
-        return self._whole(cut)[first : first + round(seconds * self.rate)].astype(np.float32) / np.float32(32768)
+        return self._whole(place)[first : first + round(seconds * self.rate)].astype(np.float32) / np.float32(32768)
 
-    def _whole(self, cut: Cut) -> NDArray[np.int16]:
-        if cut.id in self._cache:
-            self._cache.move_to_end(cut.id)
-            return self._cache[cut.id]
+    def _whole(self, place: int) -> NDArray[np.int16]:
+        cut, (start, end) = self.cuts[place], self._rooms[place]
+        room = self._samples[start:end]
+        if length := self._lengths[place]:
+            return room[:length]
         wave = np.clip(_decode(cut, 0.0, cut.duration, self.rate) * 32768, -32768, 32767).round().astype(np.int16)
-        self._cache[cut.id] = wave
-        self._cached_bytes += wave.nbytes
-        while self._cached_bytes > CACHE_BYTES:
-            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        if len(wave) <= len(room):
+            room[: len(wave)] = wave
+            self._lengths[place] = len(wave)         # last: another process may be looking
         return wave
+
+    def __reduce__(self) -> Any:
+        return Pool, (self.cuts, self.group, self.rate)          # what is kept stays with those that are forked
+
+
+def _shared(count: int, kind: type[Number]) -> NDArray[Number]:
+    """So many zeros, which processes that are forked from this one write to as well."""
+    return np.frombuffer(mmap.mmap(-1, max(1, count) * np.dtype(kind).itemsize), kind)[:count]
 
 
 def _decode(cut: Any, start: float, seconds: float, rate: int) -> Array:
