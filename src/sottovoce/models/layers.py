@@ -14,9 +14,8 @@ class FrameConv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, (1, stride), (0, pad))
 
     def forward(self, x: Tensor) -> Tensor:
-        past = self.kernel_size[0] - 1
         # A view: channels last in memory is what the library's convolutions like best on a CPU.
-        return super().forward(F.pad(x, (0, 0, 0, 0, past, 0)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return super().forward(_after_zeros(x, self.kernel_size[0] - 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class FrameConvTranspose(nn.ConvTranspose2d):
@@ -39,10 +38,15 @@ class FrameConvTranspose(nn.ConvTranspose2d):
         kernel = kernel.reshape(*kernel.shape[:3], taps, stride)
         kernel = kernel.flip(2, 3).permute(4, 1, 0, 2, 3).flatten(0, 1)                          # [r * O, I, kt, taps]
         bias = None if self.bias is None else self.bias.repeat(stride)
-        around = F.pad(x, (0, 0, taps - 1, taps - 1, frames - 1, 0))
-        phases = F.conv2d(around.permute(0, 3, 1, 2), kernel, bias).permute(0, 2, 3, 1)          # [B, T, m, r * O]
+        image = _after_zeros(x, frames - 1).permute(0, 3, 1, 2)
+        phases = F.conv2d(image, kernel, bias, padding=(0, taps - 1)).permute(0, 2, 3, 1)        # [B, T, m, r * O]
         whole = phases.reshape(*x.shape[:2], -1, self.out_channels)
         return whole[:, :, pad : pad + (x.shape[2] - 1) * stride - 2 * pad + bins + extra]
+
+
+def _after_zeros(x: Tensor, frames: int) -> Tensor:
+    """The values [B, T, F, I] with so many frames of zeros before them; no copy of them where there are none."""
+    return F.pad(x, (0, 0, 0, 0, frames, 0)) if frames else x
 
 
 class TimeConv(nn.Conv1d):
