@@ -69,20 +69,21 @@ def litter(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_five_kills_change_nothing(recipe: Callable[..., Path], tmp_path: Path) -> None:
+def test_kills_change_nothing(recipe: Callable[..., Path], tmp_path: Path) -> None:
     peaceful, killed = (recipe(STAGES, folder=tmp_path / name) for name in ("peaceful", "killed"))
     events = finished(peaceful)
-    chance = random.Random(5)
-    for _ in range(5):
-        moment = chance.randint(len(events) // 10, len(events) // 6), chance.uniform(0, 0.05)
+    chance, kills, done = random.Random(5), 0, 0
+    while kills < 5 or done < 2:                         # a busy machine comes less far before each
+        moment = chance.randint(2, len(events) // 6), chance.uniform(0, 0.05)
         status, err = stopped(started(killed), *moment, signal.SIGKILL)
         assert status == -signal.SIGKILL, err
-    done = len(read_ledger(killed.parent / "run" / "ledger.jsonl"))
+        ledger = killed.parent / "run" / "ledger.jsonl"
+        kills, done = kills + 1, len(read_ledger(ledger)) if ledger.is_file() else 0
     assert len(finished(killed)) < len(events), "the last start began anew"
     one, two = (recipe.parent / "run" for recipe in (peaceful, killed))
     assert (one / "model.sotto").read_bytes() == (two / "model.sotto").read_bytes()
     rows = [[row.lasting() for row in read_ledger(run / "ledger.jsonl")] for run in (one, two)]
-    assert 1 < done < len(rows[0]) and rows[0] == rows[1]
+    assert done < len(rows[0]) and rows[0] == rows[1]
     assert not litter(two)
 
 
