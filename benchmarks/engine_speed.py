@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from full import pages
+from full.origin import commit
 
 from sottovoce import zoo
 from sottovoce.artefact import Artefact
@@ -163,9 +164,8 @@ def quality(path: Path) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    here = cpu()
+    here, sources = cpu(), commit()
     path = RESULTS / f"{re.sub('[^a-z0-9]+', '-', here.lower())}.json"
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     stored = json.loads(path.read_text())["models"] if path.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch, one_thread():
         objects, profiled = compiled_objects(Path(scratch) / "objects"), profiler(Path(scratch))
@@ -184,7 +184,7 @@ def main(arguments: list[str]) -> None:
         for name in [name for name in digests if name not in found]:
             with tempfile.TemporaryDirectory() as folder:
                 memory = process_of_c(models[name], objects, Path(folder)) if name in heard else {}
-            found[name] = {"sha256": digests[name], "commit": asked.stdout.strip(), **speed(models[name]),
+            found[name] = {"sha256": digests[name], "commit": sources, **speed(models[name]),
                            "c_process": memory, "profile": profile(profiled, models[name]),
                            "load": os.getloadavg()[0]}
             write_text(path, json.dumps(result, indent=1) + "\n")

@@ -6,12 +6,12 @@ documents from all results.
 
 import hashlib
 import json
-import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from full import pages
+from full.origin import commit
 
 from sottovoce.artefact.describe import paper_bytes
 from sottovoce.artefact.file import load
@@ -27,14 +27,13 @@ def record(run: Path) -> Path:
     """Everything a reader needs to trust the row and to make it again."""
     recipe, model = (run / "recipe.toml").read_text(), run / "model.sotto"
     rows, artefact = read_ledger(run / "ledger.jsonl"), load(model)
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
     result = {
         "name": artefact.meta["name"],
         "command": "sottovoce compress recipes/RECIPE.toml, then python benchmarks/enhance.py runs/NAME",
         "recipe": recipe,
         "recipe_sha256": hashlib.sha256(recipe.encode()).hexdigest(),
         "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
-        "commit": asked.stdout.strip(),
+        "commit": commit(),
         "environment": environment(),
         "parameters": artefact.meta["parameters"],
         "bytes": model.stat().st_size,
@@ -51,5 +50,7 @@ def record(run: Path) -> Path:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not Path(sys.argv[1], "scores.json").is_file():
+        sys.exit(f"enhance.py: expected the folder of a finished run, got {' '.join(sys.argv[1:]) or 'nothing'}")
     record(Path(sys.argv[1]))
     pages.write()

@@ -8,7 +8,6 @@ of one thread's work, in seconds of CPU time a step. About ten minutes; what is 
 import json
 import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from full.origin import commit
 from torch import Tensor, nn
 
 from sottovoce.data.batches import Batch
@@ -137,10 +137,9 @@ def processor() -> str:
 
 def main() -> None:
     torch.set_num_threads(1)
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=RESULT.parent, capture_output=True, text=True, check=False)
     result = json.loads(RESULT.read_text()) if RESULT.is_file() else {
         "command": "python benchmarks/overhead.py",
-        "commit": asked.stdout.strip(),
+        "commit": commit(),
         "environment": environment() | {"processor": processor()},
         "batch": {"utterances": UTTERANCES, "samples": SAMPLES},
         "rounds": ROUNDS,

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from full import pages
+from full.origin import commit
 from full.presets import picture
 from full.results import EVERYTHING, summary
 from full.scores import Scores, kept
@@ -169,10 +169,9 @@ def zeros(model: Path) -> float:
 
 def measure(models: Mapping[str, Source], work: Path, mixtures: int = MIXTURES, rounds: int = TIMED) -> dict[str, Any]:
     """The result; models whose checkpoint is not there are missing in it."""
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     there = {family: source for family, source in models.items() if source.checkpoint.is_file()}
     return {
-        "command": "python benchmarks/presets.py", "cpu": cpu(), "commit": asked.stdout.strip(),
+        "command": "python benchmarks/presets.py", "cpu": cpu(), "commit": commit(),
         "environment": environment(),
         "missing": [family for family in models if family not in there],
         "models": {family: measured(family, source, work, mixtures, rounds) for family, source in there.items()},

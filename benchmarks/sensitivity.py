@@ -7,7 +7,6 @@ seconds of CPU time of one thread.
 """
 
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from full.origin import commit
 from torch import nn
 
 from sottovoce.files import write_text
@@ -88,11 +88,10 @@ def main() -> None:
         model = run.start()
         run.validation_batches(1)            # the utterances are mixed before the clock runs
         cases = [measured(run, model, *case) for case in CASES]
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
     result = {
         "name": "sensitivity",
         "command": "python benchmarks/sensitivity.py",
-        "commit": asked.stdout.strip(),
+        "commit": commit(),
         "environment": {**environment(), "threads": "1"},
         "model": "sample/teacher.safetensors",
         "utterances": UTTERANCES,

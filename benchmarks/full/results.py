@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from full.origin import commit
 from full.queue import FullRun, Queue
 from full.scores import Scores, are_kept, input_scores, scores_of, swaps
 from sottovoce.artefact.cost import multiply_adds
@@ -40,7 +40,7 @@ def record(queue: Queue, run: FullRun) -> Path:
     digest = _digest(model)
     path = queue.results / f"{run.name}.json"
     before = _stored(queue, run) if path.is_file() else {}
-    made = before if before.get("model_sha256") == digest else {"commit": _commit(), "environment": environment()}
+    made = before if before.get("model_sha256") == digest else {"commit": commit(), "environment": environment()}
     result = {
         "name": run.name, "model": run.model, "variant": run.variant, "kind": run.kind,
         "command": f"python benchmarks/full_runs.py one {run.name}",
@@ -163,9 +163,3 @@ def _digest(path: Path) -> str:
 
 def _json(interval: Interval) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else value for name, value in asdict(interval).items()}
-
-
-def _commit() -> str:
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True,
-                           check=False)
-    return asked.stdout.strip()
