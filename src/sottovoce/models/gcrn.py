@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.models.frontend import BINS, ComplexProduct, InverseStft, PowerLaw, Stft, Window
-from sottovoce.models.layers import BatchNorm, FrameConv, FrameConvTranspose
+from sottovoce.models.layers import BatchNorm, FrameConv, FrameConvTranspose, FrameNorm
 from sottovoce.models.magnitude import check_level, running_level
 from sottovoce.models.recurrent import Lstm
 from sottovoce.units import Group, Place
@@ -105,8 +105,8 @@ class GcrnEnhancer(nn.Module):
         self.compress = PowerLaw(config.power) if config.power < 1 else None
         self.encoder = nn.ModuleList(Gated(a, b) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(BatchNorm(width) for width in config.channels)
-        self.lstm_1, self.norm_1 = GroupedLstm(size, config.groups), nn.LayerNorm(size)
-        self.lstm_2, self.norm_2 = GroupedLstm(size, config.groups), nn.LayerNorm(size)
+        self.lstm_1, self.norm_1 = GroupedLstm(size, config.groups), FrameNorm(size)
+        self.lstm_2, self.norm_2 = GroupedLstm(size, config.groups), FrameNorm(size)
         self.real, self.imaginary = Decoder(config.channels), Decoder(config.channels)
         self.expand = PowerLaw(1 / config.power) if config.power < 1 else None
         self.product = ComplexProduct()

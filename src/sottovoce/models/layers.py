@@ -168,6 +168,14 @@ class Take(nn.Module):
         return with_zero.index_select(-1, self.channels % with_zero.shape[-1])
 
 
+class FrameNorm(nn.LayerNorm):
+    """Layer normalization [..., C]; in mixed precision it gives what the layers after it compute in, converted once."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed, kind = super().forward(x), x.device.type
+        return normed.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else normed
+
+
 class ChannelNorm(nn.LayerNorm):
     """Layer normalization [..., C] that can be narrowed: mean and variance are then those of some channels."""
 

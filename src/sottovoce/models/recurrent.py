@@ -49,13 +49,14 @@ class Lstm(nn.LSTM):
 class _Recurrence(torch.autograd.Function):
     """Hidden values [T, B, H] of pre-activations [T, B, 4H] (gates i, f, g, o) and the recurrent matrix [4H, H].
 
-    Going back, everything but the recurrent product is prepared for all frames at once.
+    The matrix stands on the left of its product, where the library takes it as it lies; on the right it is packed anew
+    for each frame. Going back, everything but that product is prepared for all frames at once.
     """
 
     @staticmethod
     def forward(ctx: Any, given: Tensor, weight: Tensor) -> Tensor:
         frames, batch, size = given.shape[0], given.shape[1], weight.shape[1]
-        recurrent = weight.bfloat16().t()
+        recurrent = weight.bfloat16()
         gates = given.float()                            # a copy: given is bfloat16
         cells = gates.new_empty(frames, batch, size)
         hidden = gates.new_empty(frames, batch, size)
@@ -63,7 +64,7 @@ class _Recurrence(torch.autograd.Function):
         for t in range(frames):
             now = gates[t]
             if t:
-                now += hidden[t - 1].bfloat16() @ recurrent
+                now += (recurrent @ hidden[t - 1].bfloat16().t()).t()
             now[:, : 2 * size].sigmoid_()
             now[:, 2 * size : 3 * size].tanh_()
             now[:, 3 * size :].sigmoid_()
@@ -77,7 +78,7 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         gates, cells, hidden, weight = ctx.saved_tensors
         frames, batch, size = hidden.shape
-        recurrent = weight.bfloat16()
+        recurrent = weight.t().bfloat16().contiguous()
         i, f, g, o = gates.chunk(4, dim=2)
         squashed = cells.tanh()
         before = F.pad(cells[:-1], (0, 0, 0, 0, 1, 0))
@@ -92,7 +93,7 @@ class _Recurrence(torch.autograd.Function):
             change[t, :, 3] = d_hidden * by_hidden[t]
             d_cell = d_cell * f[t]
             if t:
-                d_hidden = gradients[0][t - 1] + change[t].flatten(1) @ recurrent
+                d_hidden = gradients[0][t - 1] + (recurrent @ change[t].flatten(1).t()).t()
         flat = change.flatten(2)
         d_weight = flat[1:].flatten(0, 1).t() @ hidden[:-1].bfloat16().flatten(0, 1)
         return flat, d_weight.float()
