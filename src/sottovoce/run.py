@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -253,7 +254,7 @@ def _name(path: Path) -> str:
 
 
 def on_arrays(model: nn.Module) -> Callable[..., Any]:
-    """The model as a function of numpy arrays of one utterance, without batch, with its forms worked in.
+    """The model as a function of numpy arrays, with its forms worked in: of one utterance without batch, or of a batch.
 
     Of several outputs it gives the first, as a file of the model does.
     """
@@ -261,8 +262,9 @@ def on_arrays(model: nn.Module) -> Callable[..., Any]:
 
     @torch.no_grad()
     def apply(*inputs: Any) -> Any:
-        outputs = baked(*(torch.from_numpy(array).unsqueeze(0) for array in inputs))
-        return (outputs[0] if isinstance(outputs, tuple) else outputs)[0].numpy()
+        outputs = baked(*(torch.from_numpy(np.atleast_2d(array)) for array in inputs))
+        value = (outputs[0] if isinstance(outputs, tuple) else outputs).numpy()
+        return value if inputs[0].ndim == 2 else value[0]
 
     return apply
 

@@ -21,6 +21,7 @@ from sottovoce.metrics.scoring import score
 Split = Literal["dev", "test"]
 Where = Mapping[str, Any]
 Array = NDArray[np.float32]
+AT_ONCE = 8              # mixtures that a model hears: a recurrent layer takes twice as long for them as for one
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 
 
@@ -132,15 +133,17 @@ class ListTask(Generic[AnyList]):
     def scores(self, model: Callable[..., Array] | None, split: Split) -> list[dict[str, float]]:
         """The metrics of every mixture of a list, as the model makes of its inputs, or as it is without a model.
 
-        Empty for a dev list that the recipe does not have.
+        A model that has one input is given several mixtures at once, [B, samples]. Empty for a dev list that the recipe
+        does not have.
         """
         if split == "dev" and split not in self.lists:
             return []
         evaluation = self.evaluation(split)
         inputs = evaluation.mixer.inputs
+        outputs = _outputs(model, evaluation.waveforms, inputs)
         pairs = (
-            (mixture.id, waves[0] if model is None else model(*waves[:inputs]), waves[inputs])
-            for mixture, waves in zip(evaluation.mixtures, evaluation.waveforms, strict=True)
+            (mixture.id, output, waves[inputs])
+            for mixture, waves, output in zip(evaluation.mixtures, evaluation.waveforms, outputs, strict=True)
         )
         return score(pairs, evaluation.metrics, sample_rate=self.sample_rate)
 
@@ -154,6 +157,18 @@ class ListTask(Generic[AnyList]):
         """What each mixture of a list is grouped by in tables."""
         evaluation = self.evaluation(split)
         return [evaluation.group(mixture) for mixture in evaluation.mixtures]
+
+
+def _outputs(model: Callable[..., Array] | None, waveforms: Sequence[Rendered], inputs: int) -> Iterator[Array]:
+    """What a model makes of each mixture of a list, which are all of one length."""
+    for first in range(0, len(waveforms), AT_ONCE):
+        together = waveforms[first : first + AT_ONCE]
+        if model is None:
+            yield from (waves[0] for waves in together)
+        elif inputs > 1:                                         # conditions are one mixture's own
+            yield from (model(*waves[:inputs]) for waves in together)
+        else:
+            yield from model(np.stack([waves[0] for waves in together]))
 
 
 def check_metrics(chosen: Sequence[str], there_are: Sequence[str]) -> None:
