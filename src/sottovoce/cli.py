@@ -38,9 +38,10 @@ export_app = typer.Typer(help="Write a model for other runtimes: MODEL FILE.onnx
                          no_args_is_help=True)
 app.add_typer(export_app, name="export")
 
-# Rounds that a thread of torch waits awake for the others before it gives up its core. Where another program has one of
-# the cores, it is the others that need this one; by default it is kept, and each step takes many times as long.
-WAITING = {"GOMP_SPINCOUNT": "1000"}
+# Rounds that a thread of torch waits awake for the others before it gives up its core, about a millisecond. Where
+# another program has one of the cores, the others need this one: by default it is kept, and a step takes many times as
+# long. With 1000 rounds threads fall asleep between the small steps of a large LSTM, which then takes a quarter longer.
+WAITING = {"GOMP_SPINCOUNT": "30000"}
 INTERRUPTED = 130                # what typer makes of Ctrl-C, without a word
 Model = Annotated[str, typer.Argument(help="a .sotto file or a shipped model")]
 Engine = Annotated[EngineName | None, typer.Option(help="what runs the model [compiled where it can]")]
