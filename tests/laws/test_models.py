@@ -43,6 +43,16 @@ def test_torch_and_the_file_agree(name: str, settings: dict[str, Any], samples: 
     assert np.abs(session.run(waveform, *conditions(name)) - expected).max() < 1e-5
 
 
+@pytest.mark.parametrize(("name", "settings"), [case for case in toy.MODEL_CASES if not conditions(case[0])])
+def test_several_at_once_are_heard_as_each_alone(name: str, settings: dict[str, Any]) -> None:
+    model, waveforms = toy.built(name, settings), np.stack([noise(2000, seed) for seed in range(6)])
+    session = Session(pack(model, {"sample_rate": 16000}))
+    for heard in (on_arrays(model), session.run):
+        together = heard(waveforms)
+        assert together.shape == waveforms.shape
+        assert np.abs(together - np.stack([heard(waveform) for waveform in waveforms])).max() < 1e-5
+
+
 @pytest.mark.parametrize(("name", "settings"), toy.CAUSAL_CASES)
 @pytest.mark.parametrize("hops", [1, 3])
 def test_streamed_equals_offline(name: str, settings: dict[str, Any], hops: int) -> None:
