@@ -33,6 +33,7 @@ from sottovoce.proof import environment
 from sottovoce.recipe import Recipe, parse_recipe
 from sottovoce.run import Run, compress
 from sottovoce.runtime import Session
+from sottovoce.tasks.lists import outputs
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "presets.json"
@@ -128,8 +129,9 @@ def scored(run: Run, mixtures: int) -> tuple[Scores, list[str]]:
     session = Session(load(model))
 
     def fresh() -> Scores:
-        pairs = ((evaluation.mixtures[i].id, session.run(evaluation.waveforms[i][0]), evaluation.waveforms[i][1])
-                 for i in places)
+        waveforms = [evaluation.waveforms[i] for i in places]
+        pairs = zip((evaluation.mixtures[i].id for i in places), outputs(session.run, waveforms, 1),
+                    (clean for _, clean in waveforms), strict=True)
         return score(pairs, METRICS)
 
     of = {**run.task.identity("test"), "metrics": list(METRICS), "places": places, "model": _digest(model)}
@@ -156,7 +158,7 @@ def measured(family: str, source: Source, work: Path, mixtures: int, rounds: int
             "groups": groups, "rate": rate, "zeros": zeros(files[name]), "bytes": files[name].stat().st_size,
             "model_sha256": _digest(files[name]), **times["rows"].pop(name), "scores": sums[EVERYTHING],
         }
-    return {"mixtures": len(labels), "instructions": times["instructions"], "rounds": rounds,
+    return {"commit": commit(), "mixtures": len(labels), "instructions": times["instructions"], "rounds": rounds,
             "stages": stages(source, "GROUPS", RATES[0]), "onnxruntime int8": times["rows"]["onnxruntime int8"],
             "variants": rows}
 
@@ -167,14 +169,16 @@ def zeros(model: Path) -> float:
     return 1 - sum(map(nonzeros, weights)) / sum(int(np.prod(stored.shape)) for stored in weights)
 
 
-def measure(models: Mapping[str, Source], work: Path, mixtures: int = MIXTURES, rounds: int = TIMED) -> dict[str, Any]:
-    """The result; models whose checkpoint is not there are missing in it."""
-    there = {family: source for family, source in models.items() if source.checkpoint.is_file()}
+def measure(models: Mapping[str, Source], work: Path, before: Mapping[str, Any], mixtures: int = MIXTURES,
+            rounds: int = TIMED) -> dict[str, Any]:
+    """The result. A model whose checkpoint is not there has what a CPU of this kind measured before, if one did."""
+    there = {family for family, source in models.items() if source.checkpoint.is_file()}
+    known = before["models"] if before.get("cpu") == cpu() else {}
     return {
-        "command": "python benchmarks/presets.py", "cpu": cpu(), "commit": commit(),
-        "environment": environment(),
-        "missing": [family for family in models if family not in there],
-        "models": {family: measured(family, source, work, mixtures, rounds) for family, source in there.items()},
+        "command": "python benchmarks/presets.py", "cpu": cpu(), "environment": environment(),
+        "missing": [family for family in models if family not in there | known.keys()],
+        "models": {family: measured(family, source, work, mixtures, rounds) if family in there else known[family]
+                   for family, source in models.items() if family in there | known.keys()},
     }
 
 
@@ -184,7 +188,7 @@ def _digest(path: Path) -> str:
 
 def main() -> None:
     torch.set_num_threads(1)
-    result = measure(MODELS, WORK)
+    result = measure(MODELS, WORK, json.loads(RESULT.read_text()) if RESULT.is_file() else {})
     write_text(RESULT, json.dumps(result, indent=1) + "\n")
     if result["models"]:
         write_text(ROOT / "docs" / "presets.svg", picture(result))

@@ -86,7 +86,7 @@ def test_a_tiny_model_goes_all_the_way(tmp_path: Path, monkeypatch: pytest.Monke
     Run(read_recipe(recipe), tmp_path / "trained").start()
     here = presets.Source(recipe, tmp_path / "trained" / "stages" / "00-start.safetensors", 2, 3e-4, "fp32")
     absent = here._replace(checkpoint=tmp_path / "absent.safetensors")
-    result = presets.measure({"lstm": here, "gcrn": absent}, tmp_path / "presets", mixtures=3, rounds=1)
+    result = presets.measure({"lstm": here, "gcrn": absent}, tmp_path / "presets", {}, mixtures=3, rounds=1)
     told = result["models"]["lstm"]
     assert result["missing"] == ["gcrn"] and told["mixtures"] == 3
     assert list(told["variants"]) == ["uncompressed", *(f"{groups}-50" for groups in presets.GROUPS)]
@@ -97,3 +97,8 @@ def test_a_tiny_model_goes_all_the_way(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "presets.json").write_text(json.dumps(result))
     assert len(Presets(tmp_path / "presets.json").table().splitlines()) == 2 + 4 + 1
     ElementTree.fromstring(picture(result))
+    # What another machine of the kind once measured stays where there is nothing to measure, and only then.
+    gone, elsewhere = here._replace(checkpoint=absent.checkpoint), {**result, "cpu": "another"}
+    for before, kept in ((result, {"lstm": told}), (elsewhere, {})):
+        again = presets.measure({"lstm": gone, "gcrn": absent}, tmp_path / "presets", before)
+        assert again["models"] == kept and again["missing"] == ["lstm", "gcrn"][len(kept) :]

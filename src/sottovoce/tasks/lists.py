@@ -140,10 +140,10 @@ class ListTask(Generic[AnyList]):
             return []
         evaluation = self.evaluation(split)
         inputs = evaluation.mixer.inputs
-        outputs = _outputs(model, evaluation.waveforms, inputs)
+        heard = outputs(model, evaluation.waveforms, inputs)
         pairs = (
             (mixture.id, output, waves[inputs])
-            for mixture, waves, output in zip(evaluation.mixtures, evaluation.waveforms, outputs, strict=True)
+            for mixture, waves, output in zip(evaluation.mixtures, evaluation.waveforms, heard, strict=True)
         )
         return score(pairs, evaluation.metrics, sample_rate=self.sample_rate)
 
@@ -159,7 +159,7 @@ class ListTask(Generic[AnyList]):
         return [evaluation.group(mixture) for mixture in evaluation.mixtures]
 
 
-def _outputs(model: Callable[..., Array] | None, waveforms: Sequence[Rendered], inputs: int) -> Iterator[Array]:
+def outputs(model: Callable[..., Array] | None, waveforms: Sequence[Rendered], inputs: int) -> Iterator[Array]:
     """What a model makes of each mixture of a list, which are all of one length."""
     for first in range(0, len(waveforms), AT_ONCE):
         together = waveforms[first : first + AT_ONCE]
