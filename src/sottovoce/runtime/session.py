@@ -15,7 +15,7 @@ from sottovoce.runtime.fbank import ahead, mirrored, past
 from sottovoce.runtime.reference import OPS, Array, State
 from sottovoce.runtime.surface import AnySession, Step
 
-BLOCK_FRAMES = 256         # frames computed at once, however many are given: bounds the memory, and fits caches
+BLOCK_FRAMES = 256         # of all waveforms computed at once, however many are given: bounds memory, and fits caches
 
 
 class Session(AnySession):
@@ -54,7 +54,7 @@ class Session(AnySession):
         self._expect_conditions()
         if not state:
             samples, state = self._begun(samples)
-        size = max(BLOCK_FRAMES // self.graph.piece, 1) * self.hop
+        size = max(BLOCK_FRAMES // (max(len(samples), 1) * self.graph.piece), 1) * self.hop
         parts = []
         for start in range(0, max(samples.shape[1], 1), size):
             value, state = self._execute(samples[:, start : start + size], state)
