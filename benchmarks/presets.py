@@ -158,9 +158,9 @@ def measured(family: str, source: Source, work: Path, mixtures: int, rounds: int
             "groups": groups, "rate": rate, "zeros": zeros(files[name]), "bytes": files[name].stat().st_size,
             "model_sha256": _digest(files[name]), **times["rows"].pop(name), "scores": sums[EVERYTHING],
         }
-    return {"commit": commit(), "mixtures": len(labels), "instructions": times["instructions"], "rounds": rounds,
-            "stages": stages(source, "GROUPS", RATES[0]), "onnxruntime int8": times["rows"]["onnxruntime int8"],
-            "variants": rows}
+    return {"commit": commit(), "environment": environment(), "mixtures": len(labels),
+            "instructions": times["instructions"], "rounds": rounds, "stages": stages(source, "GROUPS", RATES[0]),
+            "onnxruntime int8": times["rows"]["onnxruntime int8"], "variants": rows}
 
 
 def zeros(model: Path) -> float:
@@ -175,7 +175,7 @@ def measure(models: Mapping[str, Source], work: Path, before: Mapping[str, Any],
     there = {family for family, source in models.items() if source.checkpoint.is_file()}
     known = before["models"] if before.get("cpu") == cpu() else {}
     return {
-        "command": "python benchmarks/presets.py", "cpu": cpu(), "environment": environment(),
+        "command": "python benchmarks/presets.py", "cpu": cpu(),
         "missing": [family for family in models if family not in there | known.keys()],
         "models": {family: measured(family, source, work, mixtures, rounds) if family in there else known[family]
                    for family, source in models.items() if family in there | known.keys()},

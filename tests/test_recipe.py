@@ -1,5 +1,6 @@
 """A recipe is checked at the door: every mistake is one line that says where it is and what was wanted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,10 +126,13 @@ def test_a_model_from_a_file_may_be_changed(tmp_path: Path) -> None:
 
 
 def test_a_task_from_a_file_may_be_changed(tmp_path: Path) -> None:
-    path = parts(tmp_path, '[model]\nname = "lstm"', more='[task]\nfrom = "task.toml"\nloss_on = "waveform"')
+    more = '[task]\nfrom = "task.toml"\nloss_on = "waveform"\n[task.dev]\nper_snr = 7'
+    path = parts(tmp_path, '[model]\nname = "lstm"', more=more)
+    before = read_recipe(path).task
     path.write_text(path.read_text().replace("task.toml", "more.toml"))
     task = read_recipe(path).task
-    assert task.loss_on == "waveform"
+    assert task.loss_on == "waveform" != before.loss_on
+    assert task.dev == replace(before.dev, per_snr=7) != before.dev       # the rest of a table stays
     assert task.dev.plans == tmp_path / "parts" / "lists" / "dev.jsonl" and task.speech.path.is_file()
 
 

@@ -157,7 +157,14 @@ def _part(key: str, given: object, where: str, base: Path, files: Mapping[Path, 
         raise RecipeError(f"{where}: {key}: from: expected a path, got {given['from']!r}")
     kept = _part(key, given["from"], where, base, files)
     changes = {name: value for name, value in given.items() if name != "from"}
-    return _Part({**_resolved(kept.table, kept.base), **changes}, where, base, kept.files)
+    return _Part(_changed(_resolved(kept.table, kept.base), changes), where, base, kept.files)
+
+
+def _changed(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with other values; of a table in it only those that are named."""
+    inner = {name: _changed(table[name], value) for name, value in changes.items()
+             if isinstance(value, dict) and isinstance(table.get(name), dict)}
+    return {**table, **changes, **inner}
 
 
 def _resolved(table: Mapping[str, Any], base: Path) -> dict[str, Any]:

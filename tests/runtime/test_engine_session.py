@@ -86,6 +86,7 @@ CALLS: dict[str, tuple[Callable[[AnySession], object], str]] = {
     "part of a hop": (lambda session: session.step(noise(100)), "step: expected a multiple of 160 samples, got 100"),
     "whole numbers": (lambda session: session.run(np.zeros(160, np.int16)), "expected floating point"),
     "not a number": (lambda session: session.run(np.full(160, np.nan)), "expected finite samples"),
+    "no waveform": (lambda session: session.run(np.zeros((0, 160))), "expected one waveform or more"),
     "a condition": (lambda session: session.given(noise(160)), "given: expected nothing, got 1 waveforms"),
     "another batch": (lambda session: (session.step(noise(2, 160)), session.step(noise(160))), "a batch of 2 as bef"),
 }

@@ -100,6 +100,7 @@ def test_silence_stays_finite(session):
         (np.zeros((1, 1, 160)), r"\[samples\] or \[batch, samples\], got \[1, 1, 160\]"),
         (np.zeros(160, np.int16), "floating point samples in -1..1, got int16"),
         (np.full(160, np.nan), "expected finite samples, got NaN"),
+        (np.zeros((0, 160)), r"expected one waveform or more, got \[0, 160\]"),
     ],
 )
 def test_a_wrong_input_is_named(session, waveform, message):

@@ -15,13 +15,13 @@ def test_scores_do_not_depend_on_how_many_mixtures_are_heard_at_once(at_once: in
     task = toy.recipe("", tmp_path).task
     heard: list[int] = []
 
-    def half_silent(mixtures: np.ndarray) -> np.ndarray:
+    def with_gaps(mixtures: np.ndarray) -> np.ndarray:
         heard.append(len(mixtures))
         return mixtures * (np.arange(mixtures.shape[-1]) % 3 > 0)
 
-    expected = [task.scores(None, "dev"), task.scores(half_silent, "dev")]
+    expected = [task.scores(None, "dev"), task.scores(with_gaps, "dev")]
     assert len(expected[0]) == 2 and expected[0] != expected[1]
     heard.clear()
     monkeypatch.setattr(lists, "AT_ONCE", at_once)
-    assert [task.scores(None, "dev"), task.scores(half_silent, "dev")] == expected
+    assert [task.scores(None, "dev"), task.scores(with_gaps, "dev")] == expected
     assert heard == ([1, 1] if at_once == 1 else [2])

@@ -54,7 +54,7 @@ class Session(AnySession):
         self._expect_conditions()
         if not state:
             samples, state = self._begun(samples)
-        size = max(BLOCK_FRAMES // (max(len(samples), 1) * self.graph.piece), 1) * self.hop
+        size = max(BLOCK_FRAMES // (len(samples) * self.graph.piece), 1) * self.hop
         parts = []
         for start in range(0, max(samples.shape[1], 1), size):
             value, state = self._execute(samples[:, start : start + size], state)

@@ -173,6 +173,8 @@ def _checked(name: str, samples: Array) -> Array:
         raise SottovoceError(f"{name}: expected floating point samples in -1..1, got {waveform.dtype}")
     if waveform.ndim not in (1, 2):
         raise SottovoceError(f"{name}: expected [samples] or [batch, samples], got {list(waveform.shape)}")
+    if waveform.ndim == 2 and not len(waveform):
+        raise SottovoceError(f"{name}: expected one waveform or more, got {list(waveform.shape)}")
     if not np.isfinite(waveform).all():
         raise SottovoceError(f"{name}: expected finite samples, got NaN or infinity")
     return waveform.astype(np.float32)
