@@ -178,7 +178,7 @@ class Run:
         return sum(losses) / len(losses)
 
     def validation_batches(self, utterances: int) -> list[Any]:
-        """At most so many utterances of the development list, spread evenly over it."""
+        """At most so many utterances of the development list, spread evenly over it, those of one length together."""
         batches = list(self.task.fixed("dev"))
         sizes = [len(batch.inputs[0]) for batch in batches]
         count = min(utterances, sum(sizes))
@@ -189,7 +189,7 @@ class Run:
             if len(within):
                 chosen.append(type(batch)(*(tuple(tensor[within] for tensor in part) for part in batch)))
             first += size
-        return chosen
+        return _together(chosen, max(sizes))
 
     def size(self, model: nn.Module) -> int:
         """Bytes of the file that the run would write of the model, without the rows that are still to come."""
@@ -276,3 +276,20 @@ def compress(run: Run) -> nn.Module:
         model = run.apply(kind, stage, model, f"{number:02d}-{kind}")
     write_bytes(run.directory / "model.sotto", encode(run.artefact(model)))
     return model
+
+
+def _together(batches: Sequence[Any], most: int) -> list[Any]:
+    """The batches, neighbours of the same shapes made one of at most so many utterances: layers run once for them."""
+    found: list[Any] = []
+    for batch in batches:
+        if found and _lengths(found[-1]) == _lengths(batch) and len(found[-1].inputs[0]) + len(batch.inputs[0]) <= most:
+            pairs = (zip(*parts, strict=True) for parts in zip(found[-1], batch, strict=True))
+            found[-1] = type(batch)(*(tuple(torch.cat(pair) for pair in several) for several in pairs))
+        else:
+            found.append(batch)
+    return found
+
+
+def _lengths(batch: Any) -> list[torch.Size]:
+    """The shapes of what each utterance of a batch has."""
+    return [tensor.shape[1:] for part in batch for tensor in part]

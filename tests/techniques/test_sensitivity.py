@@ -45,6 +45,20 @@ def test_outputs_that_move_count_by_their_power_whichever_way_they_go(changed: f
     assert float(loss(changed * other, second)) == pytest.approx(moved, abs=1e-6)
 
 
+def test_an_utterance_counts_as_much_however_loud_it_is_and_whatever_stands_beside_it() -> None:
+    outputs, moved, loud = torch.randn(4, 50), torch.randn(4, 50), torch.tensor([[1.0], [1e3], [1e-3], [10.0]])
+
+    def mean(parts: list[slice]) -> float:
+        loss, batches = movement(), [Batch((outputs[part],), ()) for part in parts]
+        for part, batch in zip(parts, batches, strict=True):
+            loss((loud * outputs)[part], batch)
+        return sum(len(batch.inputs[0]) * float(loss((loud * moved)[part], batch))
+                   for part, batch in zip(parts, batches, strict=True)) / 4
+
+    apart = mean([slice(n, n + 1) for n in range(4)])
+    assert [mean([slice(4)]), mean([slice(3), slice(3, 4)])] == pytest.approx([apart, apart])
+
+
 def test_a_curve_goes_through_what_was_measured_and_never_falls() -> None:
     rises = dict(zip(CURVE, (-1, 1, 0.5, 2, 3, float("nan"), 5, float("inf")), strict=True))
     risen = curve(rises.__getitem__)
@@ -94,9 +108,17 @@ def test_where_the_cost_cannot_be_reached_all_is_given() -> None:
 
 @pytest.mark.parametrize(("asked", "wanted"), [(3, [1, 5, 8]), (5, [1, 3, 5, 7, 9]), (10, list(range(10))),
                                                (99, list(range(10)))])
-def test_utterances_are_spread_over_the_list(asked: int, wanted: list[int]) -> None:
-    numbers = [torch.arange(first, min(first + 4, 10)) for first in (0, 4, 8)]
+@pytest.mark.parametrize("lengths", [(1, 1, 1), (1, 2, 2), (1, 2, 3), (2, 1, 2)])
+def test_utterances_are_spread_over_the_list_and_those_of_one_length_come_together(
+        asked: int, wanted: list[int], lengths: tuple[int, ...]) -> None:
+    numbers = [torch.arange(first, min(first + 4, 10)).repeat(length, 1).T
+               for first, length in zip((0, 4, 8), lengths, strict=True)]
     task = SimpleNamespace(fixed=lambda split: [Batch((part,), (-part,)) for part in numbers])
     chosen = Run.validation_batches(SimpleNamespace(task=task), asked)           # type: ignore[arg-type]
-    assert torch.cat([batch.inputs[0] for batch in chosen]).tolist() == wanted
-    assert all(torch.equal(batch.targets[0], -batch.inputs[0]) and len(batch.inputs[0]) for batch in chosen)
+    assert [int(number) for batch in chosen for number in batch.inputs[0][:, 0]] == wanted
+    assert all(torch.equal(batch.targets[0], -batch.inputs[0]) for batch in chosen)
+    sizes = [len(batch.inputs[0]) for batch in chosen]
+    assert all(0 < size <= 4 for size in sizes)          # a list is made in batches of 4: there is memory for these
+    widths = [batch.inputs[0].shape[1] for batch in chosen]
+    assert all(one != other or size + more > 4 for one, other, size, more
+               in zip(widths, widths[1:], sizes, sizes[1:], strict=False))

@@ -56,7 +56,7 @@ def prepared(model: nn.Module, run: Run, utterances: int, loss: Loss) -> tuple[R
 
 
 def movement() -> Loss:
-    """A loss: how far the outputs for a batch are from those that came first, squared, over the power of these.
+    """A loss: how far an utterance's outputs are from those that came first, squared, over the power of these.
 
     Unlike the task's loss on a few utterances it never falls when something is taken away, and what it is for several
     tensors is about the sum of what it is for each, so that one may share out a ratio by it.
@@ -64,10 +64,10 @@ def movement() -> Loss:
     first: dict[int, Tensor] = {}
 
     def moved(outputs: Any, batch: Any) -> Tensor:
-        given: Tensor = (outputs[0] if isinstance(outputs, tuple) else outputs).float()
+        given: Tensor = (outputs[0] if isinstance(outputs, tuple) else outputs).float().flatten(1)
         intact = first.setdefault(id(batch), given)      # the batches are those of one Rerun, as long as it lasts
         tiny = torch.finfo(torch.float32).tiny
-        return (given - intact).square().sum() / intact.square().sum().clamp_min(tiny)
+        return ((given - intact).square().sum(1) / intact.square().sum(1).clamp_min(tiny)).mean()
 
     return moved
 
