@@ -41,6 +41,15 @@ def test_equal_magnitudes_are_cut_to_the_count() -> None:
     assert int(kept(torch.ones(10, 10), 0.25).sum()) == 75
 
 
+def test_of_equal_magnitudes_the_first_go() -> None:
+    value = torch.tensor([[2.0, -1, 0, 2, -2, 3], [1, -3, -2, 2, 0, -2]])
+    assert [kept(value, ratio).int().tolist() for ratio in (0.2, 0.5, 0.8)] == [
+        [[1, 0, 0, 1, 1, 1], [0, 1, 1, 1, 0, 1]],
+        [[0, 0, 0, 0, 0, 1], [0, 1, 1, 1, 0, 1]],
+        [[0, 0, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0]],
+    ]
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 0.8, 1.0])
 def test_columns_and_kernels_go_whole_by_their_l1_norm(shape: tuple[int, ...], ratio: float) -> None:

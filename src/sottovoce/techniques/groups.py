@@ -40,15 +40,28 @@ def kept_together(values: Sequence[Tensor], ratio: float, groups: Groups, rows: 
     """As `kept`, with the groups of all tensors ranked together by their mean magnitude: one threshold for all."""
     scores = [_scores(value, groups, lie) for value, lie in zip(values, rows, strict=True)]
     flat = torch.cat([score.flatten() for score in scores])
-    keep = flat != 0
-    count = int(ratio * int(keep.sum()))
-    order = torch.where(keep, flat, torch.inf).argsort(stable=True)
-    keep[order[:count]] = False
-    parts = torch.split(keep, [score.numel() for score in scores])
+    parts = torch.split(_largest(flat, ratio), [score.numel() for score in scores])
     return [
         (value != 0) & _of_elements(part.view_as(score), value, groups, lie)
         for value, part, score, lie in zip(values, parts, scores, rows, strict=True)
     ]
+
+
+def _largest(scores: Tensor, ratio: float) -> Tensor:
+    """False at zeros and in the given share of the others, smallest first, of equal ones the first; [N].
+
+    By one threshold: sorting millions of them takes longer than a model that is run to see what they are worth.
+    """
+    nonzero = scores[scores != 0]
+    count = int(ratio * len(nonzero))
+    if count == 0:
+        return scores != 0
+    threshold = nonzero.kthvalue(count).values
+    keep = ~(scores <= threshold)
+    level = (scores == threshold).nonzero().flatten()
+    gone = count - (len(nonzero) - int(keep.sum()) - len(level))     # of these
+    keep[level[gone:]] = True
+    return keep
 
 
 def _scores(value: Tensor, groups: Groups, rows: Rows) -> Tensor:
