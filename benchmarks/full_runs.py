@@ -18,7 +18,7 @@ from full import pages, status
 from full.one import make
 from full.queue import FullRun, Queue, read_runs
 from full.queue import work as work_through
-from full.results import record, shipped_scores
+from full.results import compare_anew, record, shipped_scores
 
 from sottovoce import terminal, zoo
 from sottovoce.artefact.file import load, save
@@ -80,6 +80,8 @@ def _record(runs: Iterable[FullRun]) -> None:
     for run in runs:
         if run.kind != "start" and QUEUE.state(run) == "done":
             record(QUEUE, run)
+        else:
+            compare_anew(QUEUE, run)
     pages.write()
 
 

@@ -1,5 +1,6 @@
 """The queue of full-size runs, on runs that are tiny or only pretend; what it makes of results."""
 
+import hashlib
 import json
 import os
 import re
@@ -28,7 +29,7 @@ from full import acoustic, extraction, pages, recognition, status
 from full import queue as queues
 from full.one import make
 from full.queue import FullRun, Queue, read_runs, work
-from full.results import record, shipped_scores, spent
+from full.results import compare_anew, record, shipped_scores, spent
 from full.scores import kept
 from full.tables import MISSING, REMEDIES, Results, compressed
 
@@ -76,7 +77,8 @@ def pretend(queue: Queue, fails: tuple[str, ...] = ()) -> object:
         if run.name in fails:
             return ["sh", "-c", f"{does} echo sottovoce: no luck; exit 2"]
         does += f"cp {queue.recipes}/{run.name}.toml {here}/recipe.toml; touch {here}/model.sotto; "
-        return ["sh", "-c", f"{does} mkdir -p {queue.results}; echo '{{}}' > {result}"]
+        of = json.dumps({"model_sha256": hashlib.sha256(b"").hexdigest()})
+        return ["sh", "-c", f"{does} mkdir -p {queue.results}; echo '{of}' > {result}"]
     return command
 
 
@@ -183,6 +185,12 @@ def test_a_changed_recipe_is_not_done(queue: Queue) -> None:
     assert states(queue) == ["done", "done", "ready"]
     (queue.directory(TEACHER) / "recipe.toml").unlink()  # a model from elsewhere, put in the run's place
     assert states(queue) == ["ready", "done", "ready"]
+
+
+def test_a_result_of_an_earlier_file_is_not_that_of_the_run(queue: Queue) -> None:
+    work(queue, pretend(queue), 1, lambda line: None)
+    (queue.directory(OTHER) / "model.sotto").write_bytes(b"made anew")
+    assert states(queue) == ["done", "done", "ready"]
 
 
 def test_threads_are_those_asked_for(queue: Queue) -> None:
@@ -327,6 +335,33 @@ def test_what_was_made_elsewhere_is_compared_with(made: Queue, tmp_path: Path) -
     assert against["gcrn-c1"]["mean"] == pytest.approx(-child["against"]["gcrn-teacher"]["mean"])
 
 
+def test_a_result_from_elsewhere_is_held_against_what_has_been_made_anew(made: Queue, tmp_path: Path) -> None:
+    small = FullRun("gcrn-small", "gcrn", "control")
+    here = replace(made, runs=(TEACHER, CHILD, small), work=tmp_path / "runs", results=tmp_path / "results")
+    shutil.copytree(made.results, here.results)
+    shutil.copy(made.recipes / f"{TEACHER.name}.toml", made.recipes / f"{small.name}.toml")
+    for suffix in (".json", "-test.json"):               # as if the teacher's file were the small one's
+        folder = here.results / "scores" if suffix == "-test.json" else here.results
+        shutil.copy(folder / f"{TEACHER.name}{suffix}", folder / f"{small.name}{suffix}")
+    path = here.results / "gcrn-small.json"
+
+    def against() -> dict[str, float]:
+        compare_anew(here, small)
+        found = json.loads(path.read_text())["scores"]["5 dB"]["si_sdr"]["against"]
+        return {name: difference["mean"] for name, difference in found.items()}
+
+    before = against()
+    assert before["gcrn-teacher"] == 0 and {*before} == {"noisy", "gcrn-teacher", "gcrn-c1"}
+    result, scores = here.results / "gcrn-c1.json", here.results / "scores" / "gcrn-c1-test.json"
+    result.write_text(json.dumps({**json.loads(result.read_text()), "model_sha256": "anew"}))
+    assert against() == before                           # the scores of the new one are not there yet
+    kept_now = json.loads(scores.read_text())
+    kept_now["scores"]["si_sdr"] = [value + 1 for value in kept_now["scores"]["si_sdr"]]
+    scores.write_text(json.dumps({**kept_now, "of": {**kept_now["of"], "model": "anew"}}))
+    (here.results / "scores" / "gcrn-teacher-test.json").unlink()
+    assert against() == {**before, "gcrn-c1": pytest.approx(before["gcrn-c1"] - 1)}
+
+
 def test_kept_error_rates_know_their_weight(tmp_path: Path) -> None:
     for _ in range(2):
         (found,) = kept(tmp_path / "test.json", {"list": "one"}, lambda: [{"wer": Rate(1, 3), "si_sdr": 2.5}])
@@ -440,6 +475,12 @@ def test_a_result_of_an_earlier_teacher_is_not_shown() -> None:
     child = {**result(50), "after": {"gcrn-teacher": "old"}}
     results.stored = {"gcrn-teacher": {"model_sha256": "new"}, "gcrn-c1": child}
     assert results.get("gcrn-c1") is None
+    change = {"mean": 1.0, "low": 0.0, "high": 2.0}
+    small = {**result(100), "scores": {"all": {"stoi": {"against": {"gcrn-c1": change}}}}}
+    results.stored |= {"gcrn-small": small, "gcrn-teacher": {**result(100), "model_sha256": "new"}}
+    assert "+1.000 (+0.000 .. +2.000)" not in results.small()        # nor is anything held against it
+    child["after"] = {"gcrn-teacher": "new"}
+    assert "| +1.000 (+0.000 .. +2.000) |" in results.small()
 
 
 def test_the_documents_show_the_stored_results() -> None:

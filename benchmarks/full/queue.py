@@ -8,6 +8,8 @@
 """
 
 import fcntl
+import hashlib
+import json
 import os
 import subprocess
 import time
@@ -102,15 +104,23 @@ class Queue:
         return "ready" if needs <= {"done"} else "waiting"
 
     def _done(self, run: FullRun) -> bool:
-        """Whether the run was made here, of the recipe as it is now; what a model begins with has no result."""
-        copy = self.directory(run) / "recipe.toml"
-        recorded = run.kind == "start" or (self.results / f"{run.name}.json").is_file()
-        if not recorded or not copy.is_file() or not (self.directory(run) / "model.sotto").is_file():
+        """Whether the run was made here, of the recipe as it is now, and its result is of this file.
+
+        What a model begins with has no result.
+        """
+        copy, model = self.directory(run) / "recipe.toml", self.directory(run) / "model.sotto"
+        result = self.results / f"{run.name}.json"
+        if not copy.is_file() or not model.is_file() or (run.kind != "start" and not result.is_file()):
             return False
         try:
-            return copy.read_text(encoding="utf-8") == self.recipe(run).text
+            if copy.read_text(encoding="utf-8") != self.recipe(run).text:
+                return False
         except RecipeError:
             return False
+        if run.kind == "start":
+            return True
+        made = hashlib.sha256(model.read_bytes()).hexdigest()
+        return bool(json.loads(result.read_text())["model_sha256"] == made)
 
 
 def holder(directory: Path) -> int | None:

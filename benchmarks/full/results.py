@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from full.origin import commit
 from full.queue import FullRun, Queue
-from full.scores import Scores, are_kept, input_scores, scores_of, swaps
+from full.scores import Scores, input_scores, scores_kept, scores_of, swaps
 from sottovoce.artefact.cost import multiply_adds
 from sottovoce.artefact.describe import paper_bytes
 from sottovoce.artefact.file import load
@@ -70,6 +70,22 @@ def record(queue: Queue, run: FullRun) -> Path:
     write_text(queue.results / f"{given}.json", json.dumps(inputs, indent=1) + "\n")
     write_text(path, json.dumps(result, indent=1) + "\n")
     return path
+
+
+def compare_anew(queue: Queue, run: FullRun) -> None:
+    """Hold the result of a run that is not here against what others are now, where its own scores are kept.
+
+    A difference to one whose scores are not kept stays as it is.
+    """
+    own = scores_kept(queue, run)
+    if own is None:
+        return
+    result = _stored(queue, run)
+    now = summary(own, queue.recipe(run).task.groups("test"), _references(queue, run))
+    for group, metrics in now.items():
+        for metric, of in metrics.items():
+            of["against"] = result["scores"][group][metric]["against"] | of["against"]
+    write_text(queue.results / f"{run.name}.json", json.dumps({**result, "scores": now}, indent=1) + "\n")
 
 
 class Spent(NamedTuple):
@@ -134,9 +150,9 @@ def _references(queue: Queue, run: FullRun) -> dict[str, Scores]:
     """What the run is compared with, if kept: its task's inputs, its teacher, what it is after, and see VERSUS."""
     versus = VERSUS.get(run.variant) or VERSUS.get(run.kind)
     others = (queue.teacher(run), queue.by_name.get(f"{run.model}-{versus}"), *map(queue.by_name.get, run.after))
-    there = (other for other in others if other is not None and are_kept(queue, other))
-    given = queue.recipe(run).task.given
-    return {given: input_scores(queue, run), **{other.name: scores_of(queue, other) for other in there}}
+    there = {other.name: scores_kept(queue, other) for other in others if other is not None}
+    given = {queue.recipe(run).task.given: input_scores(queue, run)}
+    return given | {name: scores for name, scores in there.items() if scores is not None}
 
 
 def begins_with(queue: Queue, run: FullRun) -> list[FullRun]:

@@ -31,14 +31,14 @@ def scores_of(queue: Queue, run: FullRun, split: Split = "test") -> Scores:
     return kept(_path(queue, run, split), of, lambda: task.scores(_model(queue, run).run, split))
 
 
-def are_kept(queue: Queue, run: FullRun) -> bool:
-    """Whether the test scores of the run's result are kept, so that others can be compared with it."""
+def scores_kept(queue: Queue, run: FullRun) -> Scores | None:
+    """Of the file that the run's result is of, wherever that was made; None if they are not kept."""
     path, result = _path(queue, run, "test"), queue.results / f"{run.name}.json"
     if not path.is_file() or not result.is_file():
-        return False
-    of = json.loads(path.read_text())["of"]
-    model = json.loads(result.read_text()).get("model_sha256")
-    return bool(of == {**queue.recipe(run).task.identity("test"), "model": model})
+        return None
+    found = json.loads(path.read_text())
+    of = {**queue.recipe(run).task.identity("test"), "model": json.loads(result.read_text()).get("model_sha256")}
+    return _rows(found["scores"]) if found["of"] == of else None
 
 
 def input_scores(queue: Queue, run: FullRun) -> Scores:

@@ -106,7 +106,7 @@ class Results:
 
     def _difference(self, name: str, other: str, metric: str, group: str = EVERYTHING) -> str:
         result = self.get(name)
-        found = result and result["scores"][group].get(metric, {}).get("against", {}).get(other)
+        found = result and self.get(other) and result["scores"][group].get(metric, {}).get("against", {}).get(other)
         return interval(found, signed=True) if found else MISSING
 
     def printed(self, model: str) -> str:
