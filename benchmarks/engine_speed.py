@@ -6,7 +6,7 @@ program that `sottovoce export c` makes; how fast weights are read; what each ki
 multiplying in 8 bits does to speech. Of recognizers, such as a Conformer of the usual small size with weights from a
 seed, times alone.
 RESULTS.md and the tables of the documents follow. A few minutes on a machine that does nothing else; what is in the
-file, of the same model and engine, is not measured again.
+file, of the same model and engine, is not measured again, and stays where the model is not at hand.
 """
 
 import json
@@ -163,6 +163,12 @@ def quality(path: Path) -> dict[str, Any]:
     return told
 
 
+def same_engine(made: str) -> bool:
+    """Whether the engine's sources here are those of that commit."""
+    asked = ["git", "diff", "--quiet", made, "--", "engine/src"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
 def main(arguments: list[str]) -> None:
     here, sources = cpu(), commit()
     path = RESULTS / f"{re.sub('[^a-z0-9]+', '-', here.lower())}.json"
@@ -174,24 +180,30 @@ def main(arguments: list[str]) -> None:
         engine = b"".join(source.read_bytes() for source in sorted((ENGINE / "src").rglob("*.[ch]")))
         digests = {name: sha256(engine + file.read_bytes()).hexdigest() for name, file in models.items()
                    if file.is_file()}
-        found = {name: stored[name] for name in digests if stored.get(name, {}).get("sha256") == digests[name]}
+        found = {name: of for name, of in stored.items()
+                 if (of["sha256"] == digests[name] if name in digests else same_engine(of["commit"]))}
         result = {
             "command": "python benchmarks/engine_speed.py", "cpu": here, "environment": environment(), "rounds": ROUNDS,
             "frames": FRAMES, "walked_bytes": WALKED, "cores": os.cpu_count(),
-            "missing": [name for name in models if name not in digests], "models": found,
+            "missing": [name for name in models if name not in digests and name not in found],
         }
-        write_text(path, json.dumps(result, indent=1) + "\n")
+
+        def keep() -> None:
+            ordered = {name: found[name] for name in (*models, *found) if name in found}
+            write_text(path, json.dumps({**result, "models": ordered}, indent=1) + "\n")
+
+        keep()
         for name in [name for name in digests if name not in found]:
             with tempfile.TemporaryDirectory() as folder:
                 memory = process_of_c(models[name], objects, Path(folder)) if name in heard else {}
             found[name] = {"sha256": digests[name], "commit": sources, **speed(models[name]),
                            "c_process": memory, "profile": profile(profiled, models[name]),
                            "load": os.getloadavg()[0]}
-            write_text(path, json.dumps(result, indent=1) + "\n")
+            keep()
         for name in found:
             if "quality" not in found[name] and name in heard:
                 found[name]["quality"] = quality(models[name])
-                write_text(path, json.dumps(result, indent=1) + "\n")
+                keep()
     pages.write()
 
 
