@@ -1,9 +1,8 @@
 """One full-size run, in a process of its own: what `sottovoce compress` does, then its scores and its result."""
 
-import hashlib
 import json
 
-from full.queue import FullRun, Queue
+from full.queue import FullRun, Queue, digest
 from full.results import begins_with, record
 from full.scores import input_scores, scores_of
 from sottovoce.beginning import check
@@ -42,7 +41,7 @@ def _same_beginning(queue: Queue, run: FullRun) -> None:
     """Raises SottovoceError when a run that this one is after was made anew since this one began."""
     note = queue.directory(run) / "began.json"
     models = {name: queue.directory(queue.by_name[name]) / "model.sotto" for name in run.after}
-    now = {name: hashlib.sha256(model.read_bytes()).hexdigest() for name, model in models.items()}
+    now = {name: digest(model) for name, model in models.items()}
     if not note.is_file():
         write_text(note, json.dumps(now))
     before = json.loads(note.read_text())

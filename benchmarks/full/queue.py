@@ -119,8 +119,12 @@ class Queue:
             return False
         if run.kind == "start":
             return True
-        made = hashlib.sha256(model.read_bytes()).hexdigest()
-        return bool(json.loads(result.read_text())["model_sha256"] == made)
+        return bool(json.loads(result.read_text())["model_sha256"] == digest(model))
+
+
+def digest(path: Path) -> str:
+    """Which file it is: its SHA-256."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def holder(directory: Path) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from full.origin import commit
-from full.queue import FullRun, Queue
+from full.queue import FullRun, Queue, digest
 from full.scores import Scores, input_scores, scores_kept, scores_of, swaps
 from sottovoce.artefact.cost import multiply_adds
 from sottovoce.artefact.describe import paper_bytes
@@ -37,17 +37,17 @@ def record(queue: Queue, run: FullRun) -> Path:
     model, rows = directory / "model.sotto", read_ledger(directory / "ledger.jsonl")
     artefact, groups = load(model), recipe.task.groups("test")
     alone, in_all = spent(rows, recipe.task.step_seconds), history(queue, run)
-    digest = _digest(model)
+    made_of = digest(model)
     path = queue.results / f"{run.name}.json"
     before = _stored(queue, run) if path.is_file() else {}
-    made = before if before.get("model_sha256") == digest else {"commit": commit(), "environment": environment()}
+    made = before if before.get("model_sha256") == made_of else {"commit": commit(), "environment": environment()}
     result = {
         "name": run.name, "model": run.model, "variant": run.variant, "kind": run.kind,
         "command": f"python benchmarks/full_runs.py one {run.name}",
         "recipe": recipe.text,
         "recipe_sha256": hashlib.sha256(recipe.text.encode()).hexdigest(),
-        "model_sha256": digest,
-        "after": {name: _digest(queue.directory(queue.by_name[name]) / "model.sotto") for name in run.after
+        "model_sha256": made_of,
+        "after": {name: digest(queue.directory(queue.by_name[name]) / "model.sotto") for name in run.after
                   if queue.by_name[name].kind != "start"},
         "commit": made["commit"],
         "environment": made["environment"],
@@ -171,10 +171,6 @@ def _stored(queue: Queue, run: FullRun) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     stored: dict[str, Any] = json.loads(path.read_text())
     return stored
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _json(interval: Interval) -> dict[str, float | None]:

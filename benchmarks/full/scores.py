@@ -6,13 +6,12 @@
 What is kept outlives the run's directory: a run that is made later, or on another machine, is compared with it.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from full.queue import FullRun, Queue
+from full.queue import FullRun, Queue, digest
 from sottovoce.artefact.file import load
 from sottovoce.files import write_text
 from sottovoce.metrics.statistics import Rate, means
@@ -81,7 +80,7 @@ def _digest(queue: Queue, run: FullRun) -> str:
     """Of the run's file; of one that was made elsewhere what its result says."""
     model = queue.directory(run) / "model.sotto"
     if model.is_file():
-        return hashlib.sha256(model.read_bytes()).hexdigest()
+        return digest(model)
     return str(json.loads((queue.results / f"{run.name}.json").read_text())["model_sha256"])
 
 
