@@ -250,6 +250,7 @@ _MODULES: dict[type[nn.Module], _Emit] = {           # a subclass before what it
     layers.GlobalNorm: _module("global_norm", tensors=_BOTH, eps=lambda module: module.eps),
     layers.TimeNorm: _module("time_norm", eps=lambda module: module.eps),
     layers.TimeMean: _module("time_mean"),
+    layers.Concat: _module("concat", inputs=2),
     layers.Fold: _module("fold", size=lambda module: module.size),
     layers.Take: _module("take", channels=lambda module: module.channels.tolist()),
     attention.Attention: _attention,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.models.frontend import BINS, ComplexProduct, InverseStft, PowerLaw, Stft, Window
-from sottovoce.models.layers import BatchNorm, FrameConv, FrameConvTranspose, FrameNorm
+from sottovoce.models.layers import BatchNorm, Concat, FrameConv, FrameConvTranspose, FrameNorm
 from sottovoce.models.magnitude import check_level, running_level
 from sottovoce.models.recurrent import Lstm
 from sottovoce.units import Group, Place
@@ -80,13 +80,14 @@ class Decoder(nn.Module):
             for place, (a, b) in enumerate(zip(inputs, outputs, strict=True))
         )
         self.norms = nn.ModuleList(BatchNorm(width) for width in outputs)
+        self.concat = Concat()
         self.output = nn.Linear(BINS, BINS)
 
     def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
         for place, (up, norm) in enumerate(zip(self.ups, self.norms, strict=True)):
             x = norm(up(x))
             if place < 4:
-                x = torch.cat([x, skips[3 - place]], -1)
+                x = self.concat(x, skips[3 - place])
             x = nn.functional.elu(x)
         part: Tensor = self.output(x.flatten(-2))
         return part
@@ -107,6 +108,7 @@ class GcrnEnhancer(nn.Module):
         self.norms = nn.ModuleList(BatchNorm(width) for width in config.channels)
         self.lstm_1, self.norm_1 = GroupedLstm(size, config.groups), FrameNorm(size)
         self.lstm_2, self.norm_2 = GroupedLstm(size, config.groups), FrameNorm(size)
+        self.concat = Concat()
         self.real, self.imaginary = Decoder(config.channels), Decoder(config.channels)
         self.expand = PowerLaw(1 / config.power) if config.power < 1 else None
         self.product = ComplexProduct()
@@ -151,7 +153,7 @@ class GcrnEnhancer(nn.Module):
         x = x.transpose(-1, -2).flatten(-2)                                      # [batch, frames, channels * 4]
         x = self.norm_1(torch.stack(self.lstm_1(x), -1).flatten(-2))             # the groups' units take turns
         x = self.norm_2(torch.cat(self.lstm_2(x), -1))
-        x = torch.cat([x.unflatten(-1, (-1, 4)).transpose(-1, -2), skips[-1]], -1)
+        x = self.concat(x.unflatten(-1, (-1, 4)).transpose(-1, -2), skips[-1])
         estimate = torch.stack([self.real(x, skips), self.imaginary(x, skips)], -1)
         if self.config.output == "mask":
             estimate = self.product(spectrum, estimate)

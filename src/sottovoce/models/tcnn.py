@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.models.frontend import Frames, OverlapAdd, RunningRms
-from sottovoce.models.layers import BatchNorm, FrameConv, FrameConvTranspose, Prelu, TimeConv
+from sottovoce.models.layers import BatchNorm, Concat, FrameConv, FrameConvTranspose, Prelu, TimeConv
 from sottovoce.models.magnitude import check_level
 
 _CHANNELS = (1, 16, 16, 16, 32, 32, 64, 64)
@@ -74,6 +74,7 @@ class TcnnEnhancer(nn.Module):
         )
         self.decoder_norms = nn.ModuleList(BatchNorm(a) for a, _ in pairs[::-1])
         self.decoder_prelus = nn.ModuleList(Prelu() for _ in pairs)
+        self.concat = Concat()
         self.overlap_add = OverlapAdd("rect")
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class TcnnEnhancer(nn.Module):
         x = self.middle(x.transpose(-1, -2).flatten(-2))                         # [batch, frames, 256]
         x = x.unflatten(-1, (-1, 4)).transpose(-1, -2)                           # [batch, frames, 4, 64]
         for up, norm, prelu in zip(self.decoder, self.decoder_norms, self.decoder_prelus, strict=True):
-            x = prelu(norm(up(torch.cat([x, self.dropout(skips.pop())], -1))))
+            x = prelu(norm(up(self.concat(x, self.dropout(skips.pop())))))
         x = x.flatten(-2)
         estimate = x if level is None else x * level
         enhanced: Tensor = self.overlap_add(frames - estimate if self.config.residual else estimate, waveform)
