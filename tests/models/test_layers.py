@@ -8,6 +8,7 @@ from sottovoce.models.layers import (
     AroundConv,
     BatchNorm,
     ChannelNorm,
+    Concat,
     DepthConv,
     FrameConv,
     FrameConvTranspose,
@@ -45,12 +46,24 @@ def test_a_convolution_sees_the_past_only(kernel: tuple[int, int], stride: int, 
     assert torch.allclose(layer(x), wanted.permute(0, 2, 3, 1), atol=1e-5)
 
 
+@pytest.mark.parametrize("frames", [30, 5])
 @pytest.mark.parametrize(("outputs", "dilation", "groups"), [(6, 4, 6), (6, 1, 1), (8, 2, 2)])
-def test_a_convolution_along_time_is_torchs(outputs: int, dilation: int, groups: int) -> None:
-    layer, x = TimeConv(6, outputs, 3, dilation, groups), torch.randn(2, 30, 6)
+def test_a_convolution_along_time_and_its_gradients_are_torchs(outputs: int, dilation: int, groups: int, frames: int,
+                                                              ) -> None:
+    layer, x = TimeConv(6, outputs, 3, dilation, groups), torch.randn(2, frames, 6, requires_grad=True)
     padded = F.pad(x.transpose(1, 2), (2 * dilation, 0))
-    wanted = F.conv1d(padded, layer.weight, layer.bias, dilation=dilation, groups=groups)
-    assert torch.allclose(layer(x), wanted.transpose(1, 2), atol=1e-5)
+    wanted = F.conv1d(padded, layer.weight, layer.bias, dilation=dilation, groups=groups).transpose(1, 2)
+    assert torch.allclose(layer(x), wanted, atol=1e-5)
+    learned, toward = (x, *layer.parameters()), torch.randn(wanted.shape)
+    for ours, theirs in zip(*(torch.autograd.grad(y, learned, toward) for y in (layer(x), wanted)), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_each_of_two_beside_each_other_gets_its_own_gradient() -> None:
+    (x, y), toward = (torch.randn(2, 7, size, requires_grad=True) for size in (3, 4)), torch.randn(2, 7, 7)
+    assert torch.equal(Concat()(x, y), torch.cat([x, y], -1))
+    Concat()(x, y).backward(toward)
+    assert torch.equal(x.grad, toward[..., :3]) and torch.equal(y.grad, toward[..., 3:])
 
 
 @pytest.mark.parametrize("causal", [False, True])

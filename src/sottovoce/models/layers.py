@@ -298,8 +298,8 @@ class _Slope(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         above = torch.ops.aten.threshold_backward(gradients[0], x, 0)
-        by_utterance = (gradients[0] * x.clamp_max(0)).flatten(1).sum(1)
-        return above.lerp_(gradients[0], float(weight)), by_utterance.sum(dtype=weight.dtype).view(1)
+        over_first = (gradients[0] * x.clamp_max(0)).sum(0)      # in 16 bits many times as fast as a sum in 32
+        return above.lerp_(gradients[0], float(weight)), over_first.sum(dtype=weight.dtype).view(1)
 
 
 class SpecAugment(nn.Module):

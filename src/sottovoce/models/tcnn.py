@@ -3,7 +3,6 @@
 import itertools
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from sottovoce.models.frontend import Frames, OverlapAdd, RunningRms
