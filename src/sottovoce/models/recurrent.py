@@ -40,63 +40,68 @@ class Lstm(nn.LSTM):
 
     def _layer(self, x: Tensor, suffix: str) -> Tensor:
         """Hidden values [frames, batch, hidden] of one layer in one direction, in mixed precision."""
-        weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self, f"{role}_{suffix}") for role in ROLES)
-        given = F.linear(x, weight_ih, bias_ih + bias_hh)
-        hidden: Tensor = _Recurrence.apply(given, weight_hh)         # type: ignore[no-untyped-call]
+        hidden: Tensor = _Layer.apply(x, *(getattr(self, f"{role}_{suffix}") for role in ROLES))     # type: ignore[no-untyped-call]
         return hidden
 
 
-class _Recurrence(torch.autograd.Function):
-    """Hidden values [T, B, H] of pre-activations [T, B, 4H] (gates i, f, g, o) and the recurrent matrix [4H, H].
+class _Layer(torch.autograd.Function):
+    """Hidden values [T, B, H], bfloat16, of inputs [T, B, I] and one layer's weights and biases; gates i, f, g, o.
 
-    The matrix stands on the left of its product, where the library takes it as it lies; on the right it is packed anew
-    for each frame. Going back, everything but that product is prepared for all frames at once.
+    There it is the library's. The library's way back is slow, and wrong from some width on; here the gates are found
+    once more, for all frames at once, and so is all else but the product with the recurrent matrix. That stands on the
+    left, where the library takes it as it lies; on the right it is packed anew for each frame.
     """
 
     @staticmethod
-    def forward(ctx: Any, given: Tensor, weight: Tensor) -> Tensor:
-        frames, batch, size = given.shape[0], given.shape[1], weight.shape[1]
-        recurrent = weight.bfloat16()
-        gates = given.float()                            # a copy: given is bfloat16
-        cells = gates.new_empty(frames, batch, size)
-        hidden = gates.new_empty(frames, batch, size)
-        cell = gates.new_zeros(batch, size)
-        for t in range(frames):
-            now = gates[t]
-            if t:
-                now += (recurrent @ hidden[t - 1].bfloat16().t()).t()
-            now[:, : 2 * size].sigmoid_()
-            now[:, 2 * size : 3 * size].tanh_()
-            now[:, 3 * size :].sigmoid_()
-            i, f, g, o = now.chunk(4, dim=1)
-            cell = torch.addcmul(f * cell, i, g, out=cells[t])
-            torch.mul(o, cell.tanh(), out=hidden[t])
-        ctx.save_for_backward(gates, cells, hidden, weight)
+    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
+        x, low = x.bfloat16(), [weight.bfloat16() for weight in weights]
+        state = x.new_zeros(1, x.shape[1], weights[1].shape[1])
+        hidden = torch.lstm(x, (state, state), low, True, 1, 0.0, False, False, False)[0]
+        ctx.save_for_backward(x, hidden, *weights)
         return hidden
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        gates, cells, hidden, weight = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        x, hidden, weight_ih, weight_hh, bias_ih, bias_hh = ctx.saved_tensors
         frames, batch, size = hidden.shape
-        recurrent = weight.t().bfloat16().contiguous()
-        i, f, g, o = gates.chunk(4, dim=2)
-        squashed = cells.tanh()
-        before = F.pad(cells[:-1], (0, 0, 0, 0, 1, 0))
-        by_cell = torch.stack([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g)], dim=2)     # [T, B, 3, H]
-        by_hidden = squashed * o * (1 - o)
-        through = o * (1 - squashed * squashed)
-        change = torch.empty(frames, batch, 4, size, dtype=torch.bfloat16)
-        d_hidden, d_cell = gradients[0][-1].float(), torch.zeros(batch, size)
+        seen = torch.cat([x, F.pad(hidden[:-1], (0, 0, 0, 0, 1, 0))], -1)
+        weights = torch.cat([weight_ih, weight_hh], 1).bfloat16()
+        gates = F.linear(seen, weights, (bias_ih + bias_hh).bfloat16()).float()
+        gates[..., : 2 * size].sigmoid_()
+        gates[..., 2 * size : 3 * size].tanh_()
+        gates[..., 3 * size :].sigmoid_()
+        i, f, g, o = gates.chunk(4, -1)
+        cells = i * g
+        for t in range(1, frames):
+            cells[t].addcmul_(f[t], cells[t - 1])
+        squashed, before = cells.tanh(), F.pad(cells[:-1], (0, 0, 0, 0, 1, 0))
+
+        by_cell = cells.new_empty(frames, batch, 3, size)
+        _by_sigmoid(g, i, grad_input=by_cell[:, :, 0])
+        _by_sigmoid(before, f, grad_input=by_cell[:, :, 1])
+        _by_tanh(i, g, grad_input=by_cell[:, :, 2])
+        by_hidden, through = _by_sigmoid(squashed, o), _by_tanh(o, squashed)
+
+        recurrent = weight_hh.t().bfloat16().contiguous()
+        change = hidden.new_empty(frames, batch, 4, size)
+        d_hidden, d_cell = gradients[0][-1].float(), cells.new_zeros(batch, size)
         for t in range(frames - 1, -1, -1):
+            now = change[t]
             d_cell = torch.addcmul(d_cell, d_hidden, through[t])
-            change[t, :, :3] = d_cell[:, None] * by_cell[t]
-            change[t, :, 3] = d_hidden * by_hidden[t]
+            now[:, :3] = d_cell[:, None] * by_cell[t]
+            now[:, 3] = d_hidden * by_hidden[t]
             d_cell = d_cell * f[t]
             if t:
-                d_hidden = gradients[0][t - 1] + (recurrent @ change[t].flatten(1).t()).t()
-        flat = change.flatten(2)
-        d_weight = flat[1:].flatten(0, 1).t() @ hidden[:-1].bfloat16().flatten(0, 1)
-        return flat, d_weight.float()
+                d_hidden = gradients[0][t - 1] + (recurrent @ now.flatten(1).t()).t()
+
+        flat = change.view(frames * batch, 4 * size)
+        d_weights = (flat.t() @ seen.flatten(0, 1)).float()
+        d_bias = (flat.new_ones(1, len(flat)) @ flat)[0].float()
+        d_x = (flat @ weight_ih.bfloat16()).view(x.shape)
+        return d_x, *d_weights.split([x.shape[2], size], 1), d_bias, d_bias
+
+
+_by_sigmoid, _by_tanh = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
 
 
 class Gru(nn.GRU):
