@@ -123,7 +123,7 @@ def test_models_have_their_published_sizes(name: str, settings: dict[str, Any], 
     assert counted == parameters or round(counted, -4) == parameters
 
 
-@pytest.mark.parametrize(("hidden", "both_ways"), [(8, False), (24, False), (12, True)])
+@pytest.mark.parametrize(("hidden", "both_ways"), [(8, False), (24, False), (12, True), (1024, False)])
 @pytest.mark.parametrize("kind", [Lstm, Gru])
 def test_a_recurrent_layer_learns_the_same_in_mixed_precision(kind: type[Lstm | Gru], hidden: int,
                                                              both_ways: bool) -> None:

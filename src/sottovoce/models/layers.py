@@ -271,10 +271,7 @@ class BatchNorm(nn.BatchNorm2d):
         if self.training:
             # As an image with channels last: the library's way back from a plain matrix is four times as slow.
             image = x.flatten(1, -2).unsqueeze(1).permute(0, 3, 1, 2)
-            normed = super().forward(image).permute(0, 2, 3, 1).view(x.shape)
-            if normed.requires_grad:                     # part of a wider tensor's gradient is as slow again
-                normed.register_hook(torch.Tensor.contiguous)    # type: ignore[no-untyped-call]
-            return normed
+            return super().forward(image).permute(0, 2, 3, 1).view(x.shape)
         scale, shift = self.folded()
         return x * scale + shift
 
