@@ -24,10 +24,10 @@ from sottovoce.tasks.acoustic import Acoustic
 from sottovoce.tasks.extract import Extract
 
 EVERYTHING = "all"           # the group of all utterances
-VERSUS = {                   # the variant that a run of this kind or variant is also compared with
-    "compression": "dense",  # as much training without compression
-    "small": "c1",
-    "ablation": "ipkd",      # what it leaves something out of
+VERSUS = {                   # the variants that a run of this kind or variant is also compared with
+    "compression": ("dense",),       # as much training without compression
+    "small": ("c1", "ipkd"),
+    "ablation": ("ipkd",),           # what it leaves something out of
 }
 
 
@@ -148,8 +148,8 @@ def shipped_scores(queue: Queue, run: FullRun) -> dict[str, dict[str, float]]:
 
 def _references(queue: Queue, run: FullRun) -> dict[str, Scores]:
     """What the run is compared with, if kept: its task's inputs, its teacher, what it is after, and see VERSUS."""
-    versus = VERSUS.get(run.variant) or VERSUS.get(run.kind)
-    others = (queue.teacher(run), queue.by_name.get(f"{run.model}-{versus}"), *map(queue.by_name.get, run.after))
+    versus = (f"{run.model}-{variant}" for variant in VERSUS.get(run.variant) or VERSUS.get(run.kind, ()))
+    others = (queue.teacher(run), *map(queue.by_name.get, (*versus, *run.after)))
     there = {other.name: scores_kept(queue, other) for other in others if other is not None}
     given = {queue.recipe(run).task.given: input_scores(queue, run)}
     return given | {name: scores for name, scores in there.items() if scores is not None}

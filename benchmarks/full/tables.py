@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from full.results import EVERYTHING
+from full.results import EVERYTHING, VERSUS
 from sottovoce.terminal import TITLES
 
 MISSING = "not measured yet"
@@ -97,7 +97,7 @@ class Results:
         pairs = [("teacher", "noisy", "noisy")]
         pairs += [(variant, f"{model}-teacher", "uncompressed") for variant in titles if variant != "teacher"]
         pairs += [(variant, f"{model}-dense", VARIANTS["dense"]) for variant in compressed(model)]
-        pairs += [("small", f"{model}-c1", VARIANTS["c1"])]
+        pairs += [("small", f"{model}-{variant}", VARIANTS[variant]) for variant in VERSUS["small"]]
         rows = []
         for variant, other, title in pairs:
             cells = [self._difference(f"{model}-{variant}", other, metric) for metric in METRICS]
@@ -189,15 +189,16 @@ class Results:
 
     def small(self) -> str:
         """Compressed against trained small from scratch."""
-        head = ("small - C1", "bytes of the small", "bytes of C1", *(TITLES[metric] for metric in METRICS[:3]),
-                "published STOI, small", "pruned")
+        head = ("small - compressed", "bytes of the small", "of the compressed",
+                *(TITLES[metric] for metric in METRICS[:3]), "published STOI, small", "pruned")
         rows = []
         for model, title in MODELS.items():
-            small, compressed = self.get(f"{model}-small"), self.get(f"{model}-c1")
-            sides = [f"{side['bytes']:,}" if side else MISSING for side in (small, compressed)]
-            changes = [self._difference(f"{model}-small", f"{model}-c1", metric) for metric in METRICS[:3]]
             printed = [_both(self.published[f"{model}-{of}"]["stoi"]["-5 dB"]) for of in ("small", "pruned")]
-            rows.append([title, *sides, *changes, *printed])
+            for variant in VERSUS["small"]:
+                names = f"{model}-small", f"{model}-{variant}"
+                sides = [f"{side['bytes']:,}" if side else MISSING for side in map(self.get, names)]
+                changes = [self._difference(*names, metric) for metric in METRICS[:3]]
+                rows.append([f"{title}, {VARIANTS[variant]}", *sides, *changes, *(printed if variant == "c1" else ())])
         return markdown(head, rows)
 
 
