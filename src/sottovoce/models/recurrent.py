@@ -41,11 +41,11 @@ class Lstm(nn.LSTM):
 
     def _layer(self, x: Tensor, suffix: str) -> Tensor:
         """Hidden values [frames, batch, hidden] of one layer in one direction, in mixed precision."""
-        hidden: Tensor = _Layer.apply(x, *(getattr(self, f"{role}_{suffix}") for role in ROLES))     # type: ignore[no-untyped-call]
-        return hidden
+        weights = (getattr(self, f"{role}_{suffix}") for role in ROLES)
+        return _LstmLayer.apply(x, *weights)             # type: ignore[no-any-return,no-untyped-call]
 
 
-class _Layer(torch.autograd.Function):
+class _LstmLayer(torch.autograd.Function):
     """Hidden values [T, B, H], bfloat16, of inputs [T, B, I] and one layer's weights and biases; gates i, f, g, o.
 
     There it is the library's. The library's way back is slow, and far off from 1024 units on; here the gates are found
