@@ -221,6 +221,7 @@ def test_a_folder_without_audio_is_an_error_of_its_own(session, tmp_path):
     (tmp_path / "in").mkdir()
     (result,) = enhance_paths(session, [tmp_path / "in"], tmp_path / "out")
     assert result.error == f"{tmp_path / 'in'}: expected a folder with audio files, got none in it"
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_input_is_never_overwritten(session, tmp_path):

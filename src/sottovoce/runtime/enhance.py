@@ -110,8 +110,10 @@ def jobs_for(inputs: Sequence[Path], output: Path, work: Callable[[Path, Path], 
     if len(inputs) == 1 and not inputs[0].is_dir() and output.suffix and not output.is_dir():
         make_folder(output.parent)
         return [Job(inputs[0], output, work, named=True)]
-    make_folder(output)
-    return [Job(source, name and output / name, work) for source, name in listed(inputs, output)]
+    jobs = [Job(source, name and output / name, work) for source, name in listed(inputs, output)]
+    if any(job.target for job in jobs):      # where there is nothing to do, nothing is left behind
+        make_folder(output)
+    return jobs
 
 
 def do_each(jobs: Sequence[Job], kept: Sequence[Path] = ()) -> list[Result]:
