@@ -1,16 +1,20 @@
 """What a run begins with: its model, and whether the recipe fits it."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sottovoce.checkpoints import load_tensors
-from sottovoce.errors import FormatError, RecipeError
+from sottovoce.errors import FormatError, RecipeError, in_code
 from sottovoce.models import MODELS
+from sottovoce.models.layers import BatchNorm
+from sottovoce.packing import pack
 from sottovoce.recipe import ModelSettings, Recipe, Stage
+from sottovoce.runtime import Session
 from sottovoce.settings import from_table
 from sottovoce.techniques.adapt import Adapt
 from sottovoce.techniques.cut import Cut
@@ -23,6 +27,9 @@ from sottovoce.techniques.snapshot import BECOME, restore
 from sottovoce.techniques.tracing import needed
 from sottovoce.techniques.weights import learned, weights
 
+LOUD = 0.1               # noise that a model is tried with
+APART = 1e-3             # at most, what its file gives of it: of the output's root mean square
+
 
 def begin(settings: ModelSettings, task: object) -> nn.Module:
     """The model of these settings, untrained or as its checkpoint has it.
@@ -34,7 +41,7 @@ def begin(settings: ModelSettings, task: object) -> nn.Module:
     config = settings.config
     if hasattr(config, "states") and "states" not in settings.given:
         config = dataclasses.replace(config, states=getattr(task, "states", config.states))
-    return MODELS[settings.name].module(config)
+    return MODELS[settings.name].build(config)
 
 
 def trained(settings: ModelSettings, path: Path) -> nn.Module:
@@ -47,11 +54,20 @@ def trained(settings: ModelSettings, path: Path) -> nn.Module:
     own = notes["config"] if notes.get("model") == settings.name and isinstance(notes.get("config"), dict) else {}
     config = from_table(type(settings.config), own, f"{path}: config", path.parent)
     config = dataclasses.replace(config, **{name: getattr(settings.config, name) for name in settings.given})
-    model = MODELS[settings.name].module(config)
+    model = MODELS[settings.name].build(config)
     try:
-        return restore(model, {name: tensor.float() for name, tensor in tensors.items()}, *({} for _ in BECOME))
+        return restore(model, _of_the_model(tensors, model), *({} for _ in BECOME))
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from None
+
+
+def _of_the_model(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Tensors under the names that the model has for them, and what our own layers have besides torch's."""
+    own = {f"{name}.rounded": module.rounded for name, module in model.named_modules() if isinstance(module, BatchNorm)}
+    first = next(iter(model.state_dict()), "")
+    prefixes = (name.removesuffix(first) for name in tensors if name.endswith(f".{first}"))      # a wrapper's: module.
+    prefix = next((prefix for prefix in prefixes if all(name.startswith(prefix) for name in tensors)), "")
+    return own | {name.removeprefix(prefix): tensor.float() for name, tensor in tensors.items()}
 
 
 def taught_by(settings: ModelSettings, path: Path) -> nn.Module:
@@ -75,6 +91,7 @@ def check(recipe: Recipe) -> Iterator[str]:
     parameters = sum(weight.value.numel() for weight in learned(model))
     start = recipe.model.checkpoint or "untrained"
     yield f"model {recipe.model.name}: {parameters} parameters, {start}"
+    _is_in_its_file(f"model {recipe.model.name}", model, recipe)
     yield from recipe.task.check()
     yield from _chosen(recipe.stages, model)
     for stage in _all(recipe.stages):
@@ -99,6 +116,25 @@ def _fits(what: str, model: nn.Module, recipe: Recipe) -> None:
         if there_are != wanted:
             asked = f"expected {wanted or 'no'} {told}, as task {task.name}"
             raise RecipeError(f"{what}: {asked}, got {there_are or 'none'}")
+
+
+@torch.no_grad()
+def _is_in_its_file(what: str, model: nn.Module, recipe: Recipe) -> None:
+    """Raises an error for a model that a file cannot hold, or that gives something else once it is in one."""
+    generator = torch.Generator().manual_seed(0)
+    noise = [LOUD * torch.randn(example.shape, generator=generator) for example in recipe.task.example()]
+    try:
+        outputs = model.eval()(*noise)
+    except Exception as error:           # whatever a user's own model raises
+        raise RecipeError(f"{what}: {in_code(error)}") from None
+    wanted = (outputs[0] if isinstance(outputs, tuple) else outputs).numpy()
+    given = Session(pack(model, {"sample_rate": recipe.task.sample_rate})).run(*(wave.numpy() for wave in noise))
+    if given.shape != wanted.shape:
+        raise RecipeError(f"{what}: expected an output {list(wanted.shape)} of its file, got {list(given.shape)}")
+    apart = np.linalg.norm(given - wanted) / (np.linalg.norm(wanted) or 1)
+    if not apart <= APART:
+        raise RecipeError(f"{what}: expected its output of its file as well, got one {apart:.1%} apart: is a value "
+                          "changed in place, or an axis counted from the front?")
 
 
 @torch.no_grad()

@@ -43,6 +43,8 @@ app.add_typer(export_app, name="export")
 # long. With 1000 rounds threads fall asleep between the small steps of a large LSTM, which then takes a quarter longer.
 WAITING = {"GOMP_SPINCOUNT": "30000"}
 INTERRUPTED = 130                # what typer makes of Ctrl-C, without a word
+Recipe = Annotated[Path, typer.Argument(help="a recipe, TOML")]
+Own = Annotated[list[Path] | None, typer.Option("--models", help="Python file with a table MODELS of your own")]
 Model = Annotated[str, typer.Argument(help="a .sotto file or a shipped model")]
 Engine = Annotated[EngineName | None, typer.Option(help="what runs the model [compiled where it can]")]
 InPrecision = Annotated[Precision, typer.Option(help="what the compiled engine multiplies in")]
@@ -85,13 +87,24 @@ def _need_training() -> None:
         raise SottovoceError(f"{error.name} is not installed; {needed}") from None
 
 
+def _use(own: Sequence[Path] | None) -> None:
+    """Let recipes name a user's own models."""
+    from sottovoce.models import MODELS
+    from sottovoce.models.own import own_models
+
+    for path in own or ():
+        MODELS.update(own_models(path))
+
+
 @app.command()
 def compress(
-    recipe: Annotated[Path, typer.Argument(help="a recipe, TOML")],
+    recipe: Recipe,
     run: Annotated[Path | None, typer.Option("--run", help="directory of the run [runs/NAME OF THE RECIPE]")] = None,
+    models: Own = None,
 ) -> None:
     """Run a recipe, or go on with it: checkpoints, ledger, model.sotto and report.html in the run's directory."""
     _need_training()
+    _use(models)
     from sottovoce.beginning import check
     from sottovoce.proof import prove
     from sottovoce.recipe import read_recipe
@@ -114,9 +127,10 @@ def compress(
 
 
 @app.command()
-def validate(recipe: Annotated[Path, typer.Argument(help="a recipe, TOML")]) -> None:
-    """Check a recipe without running it: keys, numbers, files, corpora, and the checkpoint against the model."""
+def validate(recipe: Recipe, models: Own = None) -> None:
+    """Check a recipe without running it: keys, numbers, files, corpora, checkpoint, and that a file holds the model."""
     _need_training()
+    _use(models)
     from sottovoce.beginning import check
     from sottovoce.recipe import read_recipe
 
@@ -127,9 +141,11 @@ def validate(recipe: Annotated[Path, typer.Argument(help="a recipe, TOML")]) -> 
 
 
 @app.command()
-def recipes(folder: Annotated[Path | None, typer.Argument(help="where to look [recipes]")] = None) -> None:
+def recipes(folder: Annotated[Path | None, typer.Argument(help="where to look [recipes]")] = None,
+            models: Own = None) -> None:
     """List the recipes of a folder and the stages that a recipe may have."""
     _need_training()
+    _use(models)
     from sottovoce.recipe import only_table, read_recipe
     from sottovoce.techniques import STAGES
 

@@ -216,7 +216,7 @@ class Run:
 
     def _fresh(self, config: Any) -> nn.Module:
         """The recipe's model with these settings, as it is built."""
-        return MODELS[self.recipe.model.name].module(config)
+        return MODELS[self.recipe.model.name].build(config)
 
     def _file(self, place: str, suffix: str = "") -> Path:
         return self.directory / "stages" / f"{place}{suffix}.safetensors"

@@ -30,7 +30,7 @@ MAY = {
     "techniques": {"scales", "training", "units", "ledger", "artefact", "decoding", "metrics", "torch"},
     "packing": {"techniques", "artefact", "models", "torch"},
     "recipe": {"techniques", "tasks", "models", "settings", "torch"},
-    "beginning": {"recipe", "settings", "techniques", "models", "checkpoints", "torch"},
+    "beginning": {"recipe", "settings", "techniques", "models", "packing", "runtime", "checkpoints", "torch"},
     "run": {"beginning", "recipe", "settings", "metrics", "techniques", "models", "packing", "training", "checkpoints",
             "curves", "ledger", "artefact", "torch"},
     "zoo": {"artefact"},
@@ -38,8 +38,8 @@ MAY = {
     "proof": {"run", "report", "metrics", "artefact", "runtime", "tasks"},
     "bench": {"artefact", "runtime", "export"},
     "terminal": {"ledger", "artefact", "runtime", "rich"},
-    "cli": {"terminal", "proof", "recipe", "beginning", "run", "techniques", "runtime", "artefact", "export", "bench",
-            "data", "decoding", "zoo", "typer", "lhotse", "torch"},
+    "cli": {"terminal", "proof", "recipe", "beginning", "run", "techniques", "models", "runtime", "artefact", "export",
+            "bench", "data", "decoding", "zoo", "typer", "lhotse", "torch"},
 }
 ALWAYS = {"errors", "files", "numpy"}
 NO_TORCH = ("artefact", "runtime", "export", "zoo", "metrics", "decoding", "report", "errors", "files", "ledger")

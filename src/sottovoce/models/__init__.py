@@ -22,6 +22,10 @@ class ModelKind:
     config: type
     module: type[nn.Module]
 
+    def build(self, config: Any) -> nn.Module:
+        """A fresh model of these settings, which it keeps as `.config`."""
+        return self.module(config)
+
 
 MODELS: dict[str, ModelKind] = {
     "lstm": ModelKind(LstmConfig, LstmEnhancer),
@@ -39,4 +43,4 @@ MODELS: dict[str, ModelKind] = {
 def build(name: str, **config: Any) -> nn.Module:
     """A fresh model of that name with these settings; its settings are kept as `.config`."""
     kind = MODELS[name]
-    return kind.module(kind.config(**config))
+    return kind.build(kind.config(**config))
