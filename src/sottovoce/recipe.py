@@ -175,13 +175,13 @@ def _resolved(table: Mapping[str, Any], base: Path) -> dict[str, Any]:
 
 
 def _named(known: Mapping[str, type], key: str, table: object, where: str, base: Path,
-           ready: Mapping[str, Any] | None = None) -> tuple[str, Any]:
-    """The settings that a table asks for by a name in its field `key`."""
+           ready: Mapping[str, Any] | None = None, others: str = "") -> tuple[str, Any]:
+    """The settings that a table asks for by a name in its field `key`; `others` says how names get known."""
     if not isinstance(table, Mapping):
         raise RecipeError(f"{where}: expected a table, got {table!r}")
     name = str(table.get(key))
     if name not in known:
-        raise RecipeError(f"{where}: {key}: unknown {table.get(key)!r}{suggestion(name, known)}")
+        raise RecipeError(f"{where}: {key}: unknown {table.get(key)!r}{suggestion(name, known)}{others}")
     rest = {field: value for field, value in table.items() if field != key}
     return name, from_table(known[name], rest, where, base, ready)
 
@@ -192,6 +192,6 @@ def _model(table: Mapping[str, Any], where: str, base: Path) -> ModelSettings:
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise RecipeError(f"{where}: checkpoint: expected a path, got {checkpoint!r}")
     configs = {name: kind.config for name, kind in MODELS.items()}
-    name, config = _named(configs, "name", rest, where, base)
+    name, config = _named(configs, "name", rest, where, base, others=" (one of your own needs --models FILE.py)")
     where_from = None if checkpoint is None else Path(base, checkpoint).resolve()
     return ModelSettings(name, config, where_from, frozenset(rest) - {"name"})

@@ -87,7 +87,7 @@ def test_the_page_goes_from_checkpoint_to_enhanced_file(mine: Callable, sottovoc
     sf.write(tmp_path / "noisy.wav", noise.numpy(), 16_000)
     done = sottovoce("enhance", tmp_path / "noisy.wav", "-o", tmp_path / "out.wav", "-m", tmp_path / "run/model.sotto")
     assert done.status == 0 and sf.info(tmp_path / "out.wav").frames == 16_000
-    assert "unknown 'crn'" in sottovoce("validate", path).err
+    assert "unknown 'crn', did you mean 'gcrn'? (one of your own needs --models" in sottovoce("validate", path).err
 
 
 HEAD = """import dataclasses, torch
