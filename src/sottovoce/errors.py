@@ -3,7 +3,8 @@
 import sysconfig
 import traceback
 
-_OURS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), __file__.removesuffix("errors.py"))
+_LIBRARIES = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib"))
+_OURS = ("<", *_LIBRARIES, __file__.removesuffix("errors.py"))
 
 
 class SottovoceError(Exception):
