@@ -28,7 +28,7 @@ from sottovoce.techniques.tracing import needed
 from sottovoce.techniques.weights import learned, weights
 
 LOUD = 0.1               # noise that a model is tried with
-APART = 1e-3             # at most, what its file gives of it: of the output's root mean square
+APART = 1e-3             # of the output's root mean square, at most between the model and its file
 
 
 def begin(settings: ModelSettings, task: object) -> nn.Module:
@@ -127,7 +127,10 @@ def _is_in_its_file(what: str, model: nn.Module, recipe: Recipe) -> None:
         outputs = model.eval()(*noise)
     except Exception as error:           # whatever a user's own model raises
         raise RecipeError(f"{what}: {in_code(error)}") from None
-    wanted = (outputs[0] if isinstance(outputs, tuple) else outputs).numpy()
+    first = outputs[0] if isinstance(outputs, tuple) else outputs
+    if not isinstance(first, Tensor):
+        raise RecipeError(f"{what}: expected a tensor, or a tuple that begins with one, got {type(first).__name__}")
+    wanted = first.numpy()
     given = Session(pack(model, {"sample_rate": recipe.task.sample_rate})).run(*(wave.numpy() for wave in noise))
     if given.shape != wanted.shape:
         raise RecipeError(f"{what}: expected an output {list(wanted.shape)} of its file, got {list(given.shape)}")

@@ -39,7 +39,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
         return tensors, {key: _note(value) for key, value in metadata.items()}
     except (safetensors.SafetensorError, OSError) as error:
-        raise FormatError(f"{path}: expected a safetensors checkpoint, got a damaged or other file ({error})") from None
+        wanted = "expected a checkpoint, safetensors or of torch.save"
+        raise FormatError(f"{path}: {wanted}, got a damaged or other file ({error})") from None
 
 
 def _saved_by_torch(path: Path) -> dict[str, Tensor]:

@@ -161,7 +161,7 @@ BAD_RECIPES = {              # what is wrong -> what makes of a good recipe this
     "a missing checkpoint": (lambda at: ("hidden = 8", 'hidden = 8\ncheckpoint = "none.safetensors"'),
                              "none.safetensors: no such checkpoint"),
     "a checkpoint of text": (lambda at: ("hidden = 8", 'hidden = 8\ncheckpoint = "toy.toml"'),
-                             "toy.toml: expected a safetensors checkpoint, got a damaged or other file"),
+                             "toy.toml: expected a checkpoint, safetensors or of torch.save, got a damaged or other"),
     "a missing folder": (lambda at: (f"{toy.ROOT}/sample/rir.jsonl", f"{at}/nowhere"),
                          "nowhere: no such file or folder"),
     "a corpus without the split": (lambda at: ('rir.jsonl", where = { split = "train" }',

@@ -1,6 +1,7 @@
 """A model of a user's own goes in as the page says, and a file that cannot be used is named with its line."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ BLOCKS = dict(re.findall(r"```toml\n# (mine.toml)\n(.*?)```", PAGE, re.DOTALL))
 @pytest.fixture
 def mine(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Writes mine.py; what it adds to our table is taken away at the end."""
-    before = dict(MODELS)
+    before, paths = dict(MODELS), [*sys.path]
 
     def write(code: str) -> Path:
         (tmp_path / "mine.py").write_text(code)
@@ -35,6 +36,7 @@ def mine(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield write
     MODELS.clear()
     MODELS.update(before)
+    sys.path[:] = paths
 
 
 class AsTrained(nn.Module):
@@ -88,6 +90,11 @@ def test_the_page_goes_from_checkpoint_to_enhanced_file(mine: Callable, sottovoc
     done = sottovoce("enhance", tmp_path / "noisy.wav", "-o", tmp_path / "out.wav", "-m", tmp_path / "run/model.sotto")
     assert done.status == 0 and sf.info(tmp_path / "out.wav").frames == 16_000
     assert "unknown 'crn', did you mean 'gcrn'? (one of your own needs --models" in sottovoce("validate", path).err
+
+
+def test_a_file_may_import_what_lies_beside_it(mine: Callable, tmp_path: Path) -> None:
+    (tmp_path / "beside_mine.py").write_text(CODE)
+    assert [*own_models(mine("from beside_mine import MODELS"))] == ["crn"]
 
 
 HEAD = """import dataclasses, torch
@@ -155,6 +162,8 @@ BAD_MODELS: list[tuple[str, str, str]] = [               # line of MODEL, what s
      "model mine: expected its output of its file as well, got one "),
     ("        return self.overlap_add(y, waveform)", "        return self.overlap_add(y, waveform)[:, None]",
      "{file}, line 17: getitem(overlap_add, "),
+    ("        return self.overlap_add(y, waveform)", "        return {'voice': self.overlap_add(y, waveform)}",
+     "model mine: expected a tensor, or a tuple that begins with one, got dict"),
 ]
 
 

@@ -13,7 +13,7 @@ from sottovoce.models import MODELS, ModelKind
 
 
 def own_models(path: Path) -> dict[str, ModelKind]:
-    """The table MODELS of a Python file, name -> ModelKind.
+    """The table MODELS of a Python file, name -> ModelKind; the file may import what lies beside it.
 
     Raises RecipeError for a file that is not there or fails, naming its line, and for a table or an entry that cannot
     be used.
@@ -41,6 +41,7 @@ def _module(path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise RecipeError(f"{path}: expected a Python file, its name ending in .py")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)       # where dataclasses look for their types
+    sys.path.append(str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
     except Exception as error:
