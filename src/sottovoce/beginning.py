@@ -24,7 +24,7 @@ from sottovoce.techniques.l0 import L0
 from sottovoce.techniques.sequence import SequenceTraining
 from sottovoce.techniques.share import Share
 from sottovoce.techniques.snapshot import BECOME, restore
-from sottovoce.techniques.tracing import needed
+from sottovoce.techniques.tracing import first, needed
 from sottovoce.techniques.weights import learned, weights
 
 LOUD = 0.1               # noise that a model is tried with
@@ -64,8 +64,8 @@ def trained(settings: ModelSettings, path: Path) -> nn.Module:
 def _of_the_model(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Tensors under the names that the model has for them, and what our own layers have besides torch's."""
     own = {f"{name}.rounded": module.rounded for name, module in model.named_modules() if isinstance(module, BatchNorm)}
-    first = next(iter(model.state_dict()), "")
-    prefixes = (name.removesuffix(first) for name in tensors if name.endswith(f".{first}"))      # a wrapper's: module.
+    known = next(iter(model.state_dict()), "")
+    prefixes = (name.removesuffix(known) for name in tensors if name.endswith(f".{known}"))      # a wrapper's: module.
     prefix = next((prefix for prefix in prefixes if all(name.startswith(prefix) for name in tensors)), "")
     return own | {name.removeprefix(prefix): tensor.float() for name, tensor in tensors.items()}
 
@@ -124,13 +124,12 @@ def _is_in_its_file(what: str, model: nn.Module, recipe: Recipe) -> None:
     generator = torch.Generator().manual_seed(0)
     noise = [LOUD * torch.randn(example.shape, generator=generator) for example in recipe.task.example()]
     try:
-        outputs = model.eval()(*noise)
+        output = first(model.eval()(*noise))
     except Exception as error:           # whatever a user's own model raises
         raise RecipeError(f"{what}: {in_code(error)}") from None
-    first = outputs[0] if isinstance(outputs, tuple) else outputs
-    if not isinstance(first, Tensor):
-        raise RecipeError(f"{what}: expected a tensor, or a tuple that begins with one, got {type(first).__name__}")
-    wanted = first.numpy()
+    if not isinstance(output, Tensor):
+        raise RecipeError(f"{what}: expected a tensor, or a tuple that begins with one, got {type(output).__name__}")
+    wanted = output.numpy()
     given = Session(pack(model, {"sample_rate": recipe.task.sample_rate})).run(*(wave.numpy() for wave in noise))
     if given.shape != wanted.shape:
         raise RecipeError(f"{what}: expected an output {list(wanted.shape)} of its file, got {list(given.shape)}")
@@ -144,7 +143,7 @@ def _is_in_its_file(what: str, model: nn.Module, recipe: Recipe) -> None:
 def _teaches(what: str, teacher: nn.Module, model: nn.Module, recipe: Recipe) -> None:
     """Raises RecipeError for a teacher whose first output has another shape than the model's."""
     outputs = (each.eval()(*recipe.task.example()) for each in (model, teacher))
-    ours, theirs = (list((output[0] if isinstance(output, tuple) else output).shape) for output in outputs)
+    ours, theirs = (list(first(output).shape) for output in outputs)
     if ours != theirs:
         raise RecipeError(f"{what}: expected an output {ours} for a second of silence, as the model's, got {theirs}")
 

@@ -42,6 +42,7 @@ from sottovoce.recipe import Recipe, Stage
 from sottovoce.settings import from_table
 from sottovoce.techniques.context import Teacher
 from sottovoce.techniques.snapshot import BECOME, Snapshot, restore, snapshot
+from sottovoce.techniques.tracing import first
 from sottovoce.techniques.weights import plain
 from sottovoce.training import Fitted, Loss, Penalty, Schedule, fit, forward
 
@@ -263,7 +264,7 @@ def on_arrays(model: nn.Module) -> Callable[..., Any]:
     @torch.no_grad()
     def apply(*inputs: Any) -> Any:
         outputs = baked(*(torch.from_numpy(np.atleast_2d(array)) for array in inputs))
-        value = (outputs[0] if isinstance(outputs, tuple) else outputs).numpy()
+        value = first(outputs).numpy()
         return value if inputs[0].ndim == 2 else value[0]
 
     return apply

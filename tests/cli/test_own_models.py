@@ -21,6 +21,7 @@ from sottovoce.recipe import ModelSettings
 
 PAGE = (toy.ROOT / "docs" / "your-own-model.md").read_text()
 CODE = re.search(r"```python\n(# mine.py\n.*?)```", PAGE, re.DOTALL).group(1)       # type: ignore[union-attr]
+FROM_PYTHON = re.search(r"## From Python\n\n```python\n(.*?)```", PAGE, re.DOTALL).group(1)     # type: ignore[union-attr]
 BLOCKS = dict(re.findall(r"```toml\n# (mine.toml)\n(.*?)```", PAGE, re.DOTALL))
 
 
@@ -90,6 +91,17 @@ def test_the_page_goes_from_checkpoint_to_enhanced_file(mine: Callable, sottovoc
     done = sottovoce("enhance", tmp_path / "noisy.wav", "-o", tmp_path / "out.wav", "-m", tmp_path / "run/model.sotto")
     assert done.status == 0 and sf.info(tmp_path / "out.wav").frames == 16_000
     assert "unknown 'crn', did you mean 'gcrn'? (one of your own needs --models" in sottovoce("validate", path).err
+
+
+def test_it_goes_from_python_as_the_page_says(mine: Callable, recipe: Callable, tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    mine(CODE)
+    settings = recipe(toy.stage_table("prune"), ('name = "lstm"\nhidden = 8\nlayers = 2', 'name = "crn"\nhidden = 8'),
+                      ('["si_sdr"]', "[]"))
+    settings.rename(tmp_path / "mine.toml")
+    monkeypatch.chdir(tmp_path)
+    exec(FROM_PYTHON, {})
+    assert (tmp_path / "runs" / "mine" / "model.sotto").is_file()
 
 
 def test_a_file_may_import_what_lies_beside_it(mine: Callable, tmp_path: Path) -> None:

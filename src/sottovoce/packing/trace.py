@@ -74,8 +74,8 @@ def _first(results: Any) -> fx.Node:
     """The output that is shipped, of a model that has one or several."""
     if isinstance(results, fx.Node) and isinstance(results.target, type) and issubclass(results.target, tuple):
         results = results.args               # a named tuple is a step of its own
-    first: fx.Node = results[0] if isinstance(results, tuple) else results
-    return first
+    output: fx.Node = tracing.first(results)
+    return output
 
 
 def _add(builder: Builder, step: fx.Node) -> None:

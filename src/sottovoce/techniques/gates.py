@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sottovoce.techniques.tracing import first
 from sottovoce.techniques.weights import Weight, WeightForm, learned, weights
 from sottovoce.units import Group, Narrow, Place
 
@@ -184,8 +185,7 @@ def uses(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, float]:
 
     def counting(name: str, channels: int) -> Callable[..., None]:
         def count(module: nn.Module, inputs: Any, outputs: Any) -> None:
-            first = outputs[0] if isinstance(outputs, tuple) else outputs
-            found[name] += first.numel() / channels
+            found[name] += first(outputs).numel() / channels
 
         return count
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sottovoce.techniques.context import Run
 from sottovoce.techniques.groups import Groups, kept
 from sottovoce.techniques.rerun import Rerun, Rise
+from sottovoce.techniques.tracing import first
 from sottovoce.techniques.weights import Rows, Weight
 from sottovoce.training import Loss
 
@@ -61,11 +62,11 @@ def movement() -> Loss:
     Unlike the task's loss on a few utterances it never falls when something is taken away, and what it is for several
     tensors is about the sum of what it is for each, so that one may share out a ratio by it.
     """
-    first: dict[int, Tensor] = {}
+    intacts: dict[int, Tensor] = {}
 
     def moved(outputs: Any, batch: Any) -> Tensor:
-        given: Tensor = (outputs[0] if isinstance(outputs, tuple) else outputs).float().flatten(1)
-        intact = first.setdefault(id(batch), given)      # the batches are those of one Rerun, as long as it lasts
+        given: Tensor = first(outputs).float().flatten(1)
+        intact = intacts.setdefault(id(batch), given)      # the batches are those of one Rerun, as long as it lasts
         tiny = torch.finfo(torch.float32).tiny
         return ((given - intact).square().sum(1) / intact.square().sum(1).clamp_min(tiny)).mean()
 

@@ -14,6 +14,11 @@ def needed(model: nn.Module) -> list[str]:
             if argument.default is not None]
 
 
+def first(outputs: Any) -> Any:
+    """Of what a model or a layer gives, one value or several: that which its file, or the next layer, has."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
 class Tracer(fx.Tracer):
     """Traces down to modules that have no modules of their own but a form of their input, and those of torch.nn."""
 
