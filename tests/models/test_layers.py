@@ -10,6 +10,7 @@ from sottovoce.models.layers import (
     ChannelNorm,
     Concat,
     DepthConv,
+    Dropout,
     FrameConv,
     FrameConvTranspose,
     GlobalNorm,
@@ -141,6 +142,25 @@ def test_a_prelu_and_its_gradients_are_torchs() -> None:
         layer(x).square().sum().backward()
     assert torch.equal(ours(one), theirs(two)) and torch.allclose(one.grad, two.grad)
     assert torch.allclose(ours.weight.grad, theirs.weight.grad)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.93])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_leaves_out_that_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+    layer, x = Dropout(p), torch.ones(7, 143, 301, dtype=dtype, requires_grad=True)      # not a multiple of four
+    y = layer(x)
+    (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    assert torch.equal(gradient, y)
+    assert torch.allclose(y[y != 0].float(), torch.tensor(1 / (1 - p)), rtol=2**-8)
+    for axis in range(3):                                # each place by its own chance, so also along each axis
+        rest = [other for other in range(3) if other != axis]
+        share = (y == 0).float().mean(rest)
+        assert torch.allclose(share, torch.tensor(p), atol=6 * (p * (1 - p) * share.numel() / y.numel()) ** 0.5)
+    neighbours = ((y[..., 1:] == 0) & (y[..., :-1] == 0)).float().mean()
+    assert abs(neighbours - p * p) < 0.005
+    torch.manual_seed(0)
+    assert torch.equal(layer(x), y)
+    assert layer.eval()(x) is x
 
 
 @pytest.mark.parametrize(("bands", "band", "gaps", "gap"),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sottovoce.models.attention import Attention
 from sottovoce.models.fbank import Fbank
 from sottovoce.models.frontend import HOP, Affine
-from sottovoce.models.layers import BatchNorm, ChannelNorm, DepthConv, Fold, FrameConv, SpecAugment, Take
+from sottovoce.models.layers import BatchNorm, ChannelNorm, DepthConv, Dropout, Fold, FrameConv, SpecAugment, Take
 from sottovoce.models.removal import Left, local_kept, tensors_without, units_of
 from sottovoce.units import Group, all_kept
 
@@ -117,9 +117,9 @@ class FeedForward(Part):
     def __init__(self, config: ConformerConfig, middle: int, local: int) -> None:
         super().__init__(config, local)
         self.enter = nn.Linear(local, middle)
-        self.inner_dropout = nn.Dropout(config.dropout)
+        self.inner_dropout = Dropout(config.dropout)
         self.leave = nn.Linear(middle, local)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.halve = Affine(0.5, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class SelfAttention(Part):
         self.attention = Attention(channels, heads, config.left, config.right, config.channels,
                                    config.chunk)
         self.leave = nn.Linear(channels, local)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.take(self.norm(x))
@@ -156,7 +156,7 @@ class Convolution(Part):
         self.along = DepthConv(channels, config.kernel, causal=config.causal or config.chunk > 0)
         self.batch_norm = BatchNorm(channels)
         self.leave = nn.Linear(channels, local)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.take(self.norm(x))
@@ -201,7 +201,7 @@ class Conformer(nn.Module):
         self.conv_1 = FrameConv(FOLDED, config.images, (2, 3), stride=2, pad=1)
         self.conv_2 = FrameConv(FOLDED * config.images, config.images, (2, 3), stride=2, pad=1)
         self.enter = nn.Linear(config.images * BINS // 4, config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, config.sizes(layer)) for layer in range(config.layers))
         self.output = nn.Linear(config.width, config.symbols)
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sottovoce.models.layers import dropped
 from sottovoce.units import Group, Place
 
 ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -30,8 +31,8 @@ class Lstm(nn.LSTM):
             return outputs
         x = x.transpose(0, 1)                            # [frames, batch, inputs]
         for layer in range(self.num_layers):
-            if layer and self.dropout:
-                x = F.dropout(x, self.dropout, self.training)
+            if layer and self.dropout and self.training:
+                x = dropped(x, self.dropout)
             onwards = self._layer(x, f"l{layer}")
             if self.bidirectional:
                 back = self._layer(x.flip(0), f"l{layer}_reverse").flip(0)

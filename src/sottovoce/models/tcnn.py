@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from sottovoce.models.frontend import Frames, OverlapAdd, RunningRms
-from sottovoce.models.layers import BatchNorm, Concat, FrameConv, FrameConvTranspose, Prelu, TimeConv
+from sottovoce.models.layers import BatchNorm, Concat, Dropout, FrameConv, FrameConvTranspose, Prelu, TimeConv
 from sottovoce.models.magnitude import check_level
 
 _CHANNELS = (1, 16, 16, 16, 32, 32, 64, 64)
@@ -66,7 +66,7 @@ class TcnnEnhancer(nn.Module):
         self.encoder_norms = nn.ModuleList(BatchNorm(b) for _, b in pairs)
         self.encoder_prelus = nn.ModuleList(Prelu() for _ in pairs)
         self.middle = nn.Sequential(*(Block(config.middle, 2**n) for _ in range(config.blocks) for n in range(6)))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         ups = zip(pairs[::-1], _STRIDES[::-1], _PADS[::-1], _EXTRA, strict=True)
         self.decoder = nn.ModuleList(
             FrameConvTranspose(2 * b, a, (2, 5), stride, pad, extra) for (a, b), stride, pad, extra in ups
