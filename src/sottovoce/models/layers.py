@@ -313,7 +313,7 @@ class Dropout(nn.Dropout):
 def dropped(x: Tensor, p: float) -> Tensor:
     """Values of which each is 0 with a probability of p, to 16 bits, and else divided by 1 - p."""
     drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-    kept = drawn.view(torch.int16)[: x.numel()].view(x.shape) >= round(p * 2**16) - 2**15
+    kept = drawn.view(torch.int16)[: x.numel()].view(x.shape) >= round(p * (2**16 - 1)) - 2**15
     return x * kept.to(x.dtype).div_(1 - p)
 
 
