@@ -100,7 +100,8 @@ def test_the_list_holds_every_run_that_a_table_has_a_row_for() -> None:
     remedies = [f"{model}-{variant}" for model, of in REMEDIES.items() for variant in of]
     assert sorted(run.name for run in LISTED.runs) == sorted(
         {*enhancers, *ablations, *remedies, *extraction.names(), *recognition.names(), *recognition.ABLATIONS,
-         *acoustic.names(), *acoustic.ADAPTED, "lstm-start", "lstm-small-start", "tcnn-start", "wase-separate"})
+         *acoustic.names(), *acoustic.ADAPTED, "lstm-start", "lstm-small-start", "tcnn-start", "wase-separate",
+         "conformer-start"})
 
 
 @pytest.mark.parametrize("run", LISTED.runs, ids=lambda run: run.name)
