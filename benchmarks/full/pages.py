@@ -52,7 +52,7 @@ def tables() -> dict[str, str]:
     full = _full()
     return {
         "the quick start": Enhanced(RESULTS).short("quickstart"),
-        "the published models": full.beside("c1", "forty", "sixty", "twentyfive", "gentle", "c2", "ipkd"),
+        "the published models": full.beside("c1", "forty", "sixty", "c2", "ipkd"),
         "work 1": full.beside("ipkd"),
         "the ablations": full.ablations(),
         "work 2": full.beside("c1", "c2"),

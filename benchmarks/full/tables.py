@@ -20,7 +20,6 @@ VARIANTS = {
 REMEDIES = {                 # what was tried where a target was missed
     "gcrn": {"forty": "fewer zeros, the dense model as teacher"},
     "lstm": {"sixty": "fewer zeros, the dense model as teacher"},
-    "tcnn": {"twentyfive": "fewer zeros, the dense model as teacher", "gentle": "C1 with fewer zeros"},
 }
 COMPRESSED = ("c1", "c2", "ipkd")
 ABLATIONS = {
