@@ -27,6 +27,11 @@ void *sv_take(sv_pool *pool, size_t count, size_t size) {
     return begin + (ALIGNMENT - (uintptr_t)begin % ALIGNMENT) % ALIGNMENT;
 }
 
+const char *sv_keep(sv_pool *pool, const char *text) {
+    char *kept = sv_take(pool, strlen(text) + 1, 1);
+    return kept ? strcpy(kept, text) : NULL;
+}
+
 void sv_release(sv_pool *pool) {
     while (pool->last) {
         struct sv_block *block = pool->last;

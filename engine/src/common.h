@@ -18,8 +18,10 @@ typedef struct sv_pool {
     size_t bytes;
 } sv_pool;
 
-void *sv_take(sv_pool *pool, size_t count,
-              size_t size); /* zeros, aligned to 64 bytes; NULL: out of memory, or too much */
+/* Zeros, aligned to 64 bytes; NULL: out of memory, or too much. */
+void *sv_take(sv_pool *pool, size_t count, size_t size);
+/* A copy of a text; NULL: out of memory. */
+const char *sv_keep(sv_pool *pool, const char *text);
 void sv_release(sv_pool *pool);
 
 /* Where an error goes on its way to the caller. Functions that can fail return its status. */

@@ -21,11 +21,6 @@ static uint32_t number_at(const uint8_t *bytes, size_t size) {
 
 static uint64_t aligned(uint64_t length) { return (length + 7) / 8 * 8; }
 
-const char *sv_keep(sv_pool *pool, const char *text) {
-    char *kept = sv_take(pool, strlen(text) + 1, 1);
-    return kept ? strcpy(kept, text) : NULL;
-}
-
 /* ---- a part of the file ------------------------------------------------------------------------------------ */
 
 /* Checks a part that begins at `at` and its alignment, and steps over both. */

@@ -10,9 +10,6 @@
 /* The value's number, if it is a whole one from 0 to 2^40 - 1; else -1. */
 int64_t sv_whole(const sv_json *value);
 
-/* A copy of a text; NULL: out of memory. */
-const char *sv_keep(sv_pool *pool, const char *text);
-
 /* All of an entry but where its bytes are, from the value of its name. */
 sv_status sv_read_entry(sv_entry *entry, const char *name, const sv_json *value, sv_failure *failure);
 
