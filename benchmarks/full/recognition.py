@@ -25,7 +25,7 @@ REMEDIES = {                         # of half the parameters: what was tried to
     "conformer-l0-50-long": "L0, size, 4 times as long",
     "conformer-l0-50-cycle": "L0, size, rates fall once, 4 times as long",
     "conformer-l0-50-longer": "L0, size, rates fall once, 8 times as long",
-    "conformer-l0-fast": "L0, multiply-adds, no local hidden masks, rates fall once, 8 times as long",
+    "conformer-l0-fast": "L0, multiply-adds, rates fall once, 8 times as long",
 }
 EQUALLY_LONG = ("conformer-l0-50-long", "conformer-l0-50-cycle")
 AS_LONG = {"conformer-svd-50-long": "SVD, 4 times as long"}    # the best baseline, to hold these two against

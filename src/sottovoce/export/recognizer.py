@@ -24,6 +24,7 @@ from sottovoce.export.frame import Chunk
 from sottovoce.export.inside import Array, Shape, check_operations, floats, shapes, through
 from sottovoce.export.int8 import factors, in_int8
 from sottovoce.export.operations import OF_CHUNKS, OF_UTTERANCES
+from sottovoce.export.picks import without_picks
 from sottovoce.export.utterances import Frames, Utterances
 from sottovoce.runtime.transcribe import BLANK
 
@@ -113,17 +114,17 @@ def recognizer_file(artefact: Artefact, int8: bool = False) -> bytes:
 
     Raises SottovoceError if the graph is not that, has an operation without an ONNX form, or no symbols.
     """
-    model = recognizer(artefact)
+    model = recognizer(without_picks(artefact))
     properties = {
         "model_type": "chunks" if model.chunk else "zipformer2_ctc",
         "version": 1,
         "sample_rate": sample_rate(artefact),
         "vocab_size": len(model.symbols),
     }
-    rounded = factors(artefact.graph) if int8 else set()
-    tensors = {name: Dense(of.to_array()) if name in rounded else of for name, of in artefact.tensors.items()}
+    rounded = factors(model.artefact.graph) if int8 else set()
+    tensors = {name: Dense(of.to_array()) if name in rounded else of for name, of in model.artefact.tensors.items()}
     graph = (of_a_chunk if model.chunk else of_utterances)(model, tensors)
-    data = file_of(graph, artefact, properties, rounded)
+    data = file_of(graph, artefact, properties, factors(artefact.graph) if int8 else set())
     return in_int8(data) if int8 else data
 
 
