@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sottovoce.artefact import Artefact
 from sottovoce.artefact.features import Features
 from sottovoce.artefact.graph import Graph, Node
-from sottovoce.artefact.stored import Codebook, Dense, Levels, Sparse, Stored
+from sottovoce.artefact.stored import Levels, Stored
+from sottovoce.export.scope import rearranged
 
 MOST = 1.5               # times as large a matrix may become
 
@@ -89,14 +90,7 @@ def placed(stored: Stored, axis: int, places: Places) -> Stored:
         zeros = np.full_like(array.take([0], axis), beyond)
         return np.concatenate([array, zeros], axis).take(places, axis)
 
-    match stored:
-        case Dense(values):
-            return Dense(chosen(values))
-        case Sparse(keep):
-            there = chosen(keep)
-            return Sparse(there, chosen(stored.to_array())[there])
-        case Codebook(codes, table):
-            return Codebook(chosen(codes), table)
-        case Levels(levels, scale, bits):
-            return Levels(chosen(levels), scale if scale.shape[axis] == 1 else chosen(scale, beyond=1), bits)
-    raise TypeError(f"cannot take a part of a {type(stored).__name__}")
+    if isinstance(stored, Levels):
+        scale = stored.scale if stored.scale.shape[axis] == 1 else chosen(stored.scale, beyond=1)
+        return Levels(chosen(stored.levels), scale, stored.bits)
+    return rearranged(stored, chosen)
