@@ -350,8 +350,9 @@ def export_onnx(
     terminal.say(f"{output}: {output.stat().st_size} bytes")
     if recognizes(artefact):
         terminal.say(f"{output.with_name(TOKENS)}: its symbols")
-    for name, reason in left.items():
-        terminal.say(f"  not packed: {name}: {reason}")
+    for reason in dict.fromkeys(left.values()):
+        names = [name for name, of in left.items() if of == reason]
+        terminal.say(f"  not packed: {reason}: {len(names)} tensors: {', '.join(names)}")
 
 
 @export_app.command("c")
